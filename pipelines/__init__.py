@@ -1,0 +1,1 @@
+"""speechmill: text instructions in, spoken-instruction training data out."""

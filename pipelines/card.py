@@ -1,0 +1,136 @@
+"""The dataset card: README.md with the YAML that `datasets` reads, and what is in the set and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import polars as pl
+import yaml
+
+from pipelines.funnel import Funnel, funnel_rows, measure
+from pipelines.graph import Job, Outcome, Outputs, Unit
+from pipelines.recipe import Recipe
+from pipelines.shards import Counts, digest_json
+from tts import VOICES_OF
+
+README = "dataset/README.md"
+
+
+def card_unit(recipe: Recipe, outputs: Outputs) -> list[Unit]:
+    """Return the one unit of the card: it reads the exported files, and knows the funnel."""
+    files = [name for key in ("export", "export.audio") for r in outputs.records(key).values() for name in r.files]
+    said = {name: record.facts["said"] for name, record in outputs.records("read").items()}
+    return [Unit("README", ("mix/mixture.json", *files), args={"funnel": asdict(measure(outputs)), "said": said})]
+
+
+def write_card(job: Job) -> Outcome:
+    """Write the card; nothing in it depends on when or where it was made."""
+    header = yaml.safe_dump(_header(job), sort_keys=False, allow_unicode=True, width=1000)
+    job.staged.bytes(README, f"---\n{header}---\n\n{_body(job)}".encode())
+    return Outcome(Counts())
+
+
+def _header(job: Job) -> dict[str, Any]:
+    from datasets import Audio, Features  # slow to import; the card is one unit
+    from datasets.info import DatasetInfo, DatasetInfosDict
+    from huggingface_hub import DatasetCardData
+
+    from pipelines.steps.export import AUDIO_ROW
+    from pipelines.tasks import PAIR
+
+    recipe = job.recipe
+    features = {name: Features.from_arrow_schema(PAIR) for name in recipe.mix.mixtures}
+    if recipe.export.audio:
+        features["audio"] = Features({**Features.from_arrow_schema(AUDIO_ROW), "audio": Audio()})
+    data = DatasetCardData()
+    infos = {name: DatasetInfo(features=columns, config_name=name) for name, columns in features.items()}
+    DatasetInfosDict(infos).to_dataset_card_data(data)
+    licenses = {source.license.lower() for source in recipe.sources}
+    return {
+        "pretty_name": recipe.name,
+        "language": ["en"],
+        "license": licenses.pop() if len(licenses) == 1 else "other",
+        "task_categories": ["text-generation", "automatic-speech-recognition"],
+        "tags": ["speech", "sound-tokens", "spoken-instructions", "speechmill"],
+        "configs": [
+            {"config_name": name, "data_files": [{"split": "train", "path": f"{name}/train-*.parquet"}]}
+            for name in features
+        ],
+        **data.to_dict(),
+    }
+
+
+def _body(job: Job) -> str:
+    recipe = job.recipe
+    funnel = Funnel(**job.unit.args["funnel"])
+    lock = json.loads(job.input().read_bytes())
+    first = next(iter(recipe.mix.mixtures))
+    sections = [
+        f"# {recipe.name}",
+        f"Spoken instructions as sound tokens: {funnel.seconds / 3600:.2f} hours of synthetic speech, "
+        f"{funnel.tokens:,} tokens at 25 a second, made by speechmill from text instructions.",
+        f'```python\nimport datasets\ndatasets.load_dataset("PATH/TO/THIS/FOLDER", "{first}", split="train")\n```',
+        "## Mixtures",
+        _mixtures(lock),
+        "## From source rows to pairs",
+        _table(("step", "what", "rows"), ((step, what, f"{rows:,}") for step, what, rows in funnel_rows(funnel))),
+        "## Sources",
+        _sources(recipe, funnel, job.unit.args["said"]),
+        "Records whose answer is a list were given the first answer. Answers are as they were in the source.",
+        "## Voices",
+        _voices(job),
+        "## How it was made",
+        f"Sound tokens of two tokenizers do not mix: this set's are of `{recipe.quantize.tokenizer}`; the column "
+        "`tokenizer` names it with the digest of its model file. Speech is synthetic. Answers were not checked.",
+        f"Recipe (fingerprint `{digest_json(job.made_of['options'])}`):",
+        f"```yaml\n{_recipe_yaml(recipe)}```",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _mixtures(lock: dict[str, Any]) -> str:
+    rows = [
+        (name, part, f"{about['percent']:g} %", f"{about['quota']:,}", f"{about['available']:,}", about["digest"][:12])
+        for name, mixture in lock["mixtures"].items()
+        for part, about in mixture["parts"].items()
+    ]
+    refusals = lock["refusals"]
+    table = _table(("mixture", "part", "share", "rows", "of available", "digest of ids"), rows)
+    return (
+        f"{table}\n\nRefusals: {refusals['rows']:,} of {refusals['of']:,} rows = {refusals['share']:.3%} "
+        f"(ceiling {refusals['ceiling']:.3%})."
+    )
+
+
+def _sources(recipe: Recipe, funnel: Funnel, said: dict[str, str]) -> str:
+    rows = [
+        (s.name, s.hf or "files", s.license, said[s.name], *(f"{n:,}" for n in funnel.sources[s.name].values()))
+        for s in recipe.sources
+    ]
+    return _table(("source", "from", "licence", "shape", "records", "read", "speakable", "spoken", "quantized"), rows)
+
+
+def _voices(job: Job) -> str:
+    files = [job.staged.run_dir / name for name in job.unit.inputs[1:] if "/audio/" not in name]
+    pairs = pl.concat(pl.read_parquet(f, columns=["voice", "tts", "seconds"]) for f in files).drop_nulls("voice")
+    counted = pairs.group_by("voice", "tts").agg(pl.len(), pl.col("seconds").sum()).sort("voice")
+    known = VOICES_OF[job.recipe.tts.engine]
+    rows = [
+        (voice, known[voice].gender, known[voice].accent, engine, f"{count:,}", f"{seconds / 3600:.2f}")
+        for voice, engine, count, seconds in counted.iter_rows()
+    ]
+    return _table(("voice", "gender", "accent", "engine", "pairs", "hours (single exchanges)"), rows)
+
+
+def _recipe_yaml(recipe: Recipe) -> str:
+    plain = recipe.model_dump(mode="json", exclude={"run_dir", "root"}, exclude_defaults=True)
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)

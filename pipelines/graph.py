@@ -1,0 +1,244 @@
+"""Passes over shards, their units of work, and which units are done, stale or to do.
+
+A step (a verb of the CLI) is one pass, or a few: `filter` first looks for duplicates among all rows
+(pass filter.duplicates), then goes through the shards (pass filter). Nothing is remembered but the
+records that finished units leave beside their files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pipelines.recipe import Recipe
+from pipelines.shards import Counts, Record, Staged, digest_json, read_record
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A finished Parquet file of rows."""
+
+    name: str  # "gsm8k-00003": the same in every step
+    path: str  # from the run folder
+    rows: int
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The work that is committed at once, named after what it makes."""
+
+    name: str
+    inputs: tuple[str, ...] = ()  # files it reads, from the run folder
+    rows: int = 0  # rows it will read, for progress
+    args: Mapping[str, Any] = field(default_factory=dict)  # part of the fingerprint
+    outside: Mapping[str, str] = field(default_factory=dict)  # digests of what it reads elsewhere
+    notes: Mapping[str, Any] = field(default_factory=dict)  # for its work; changes nothing it makes
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a pass's function gets: the recipe, its unit, and where to stage files."""
+
+    recipe: Recipe
+    unit: Unit
+    staged: Staged
+    made_of: Mapping[str, Any]  # what the unit's fingerprint is the digest of
+
+    def input(self, position: int = 0) -> Path:
+        """Return the absolute path of one of the unit's inputs."""
+        return self.staged.run_dir / self.unit.inputs[position]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a unit did."""
+
+    counts: Counts = field(default_factory=Counts)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # committed before, in parts
+
+
+class Outputs:
+    """What the finished passes left: shards, facts, digests of files."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, dict[str, Record]] = {}
+        self._digests: dict[str, str] = {}
+
+    def add(self, key: str, records: Mapping[str, Record]) -> None:
+        """Add a finished pass's records, in the order of its units."""
+        self._records[key] = dict(records)
+        for record in records.values():
+            for name, about in record.files.items():
+                self._digests[name] = about["digest"]
+
+    def records(self, key: str) -> Mapping[str, Record]:
+        """Return a finished pass's records by unit."""
+        return self._records[key]
+
+    def shards(self, *keys: str) -> list[Shard]:
+        """Return the shards of rows that passes made, in order."""
+        return [
+            Shard(name, f"{key}/{name}.parquet", rows)
+            for key in keys
+            for record in self._records[key].values()
+            for name, rows in record.facts.get("shards", {}).items()
+        ]
+
+    def facts(self, key: str) -> list[Mapping[str, Any]]:
+        """Return the facts of a finished pass's units, in order."""
+        return [record.facts for record in self._records[key].values()]
+
+    def digest(self, name: str) -> str:
+        """Return the digest of a finished file."""
+        return self._digests[name]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass over shards: what it needs, what changes its result, its units and their work."""
+
+    key: str  # "filter.duplicates"; also the name of its folder
+    needs: tuple[str, ...]
+    version: int  # raised when a change of the code changes what comes out
+    options: Callable[[Recipe], Mapping[str, Any]]  # all that changes what comes out
+    units: Callable[[Recipe, Outputs], list[Unit]]
+    run: Callable[[Job], Outcome]
+    one_to_one: bool = False  # shard k in, shard k out
+
+    @property
+    def step(self) -> str:
+        """The verb that this pass belongs to."""
+        return self.key.partition(".")[0]
+
+    def record_name(self, unit: str) -> str:
+        """Return the name of a unit's record, from the run folder."""
+        return f"{self.key}/{unit}.json"
+
+    def made_of(self, recipe: Recipe, unit: Unit, outputs: Outputs) -> dict[str, Any]:
+        """Return all that a unit's result depends on; its digest is the unit's fingerprint."""
+        return {
+            "pass": self.key,
+            "version": self.version,
+            "options": dict(self.options(recipe)),
+            "unit": unit.name,
+            "args": dict(unit.args),
+            "inputs": {name: outputs.digest(name) for name in unit.inputs},
+            "outside": dict(unit.outside),
+        }
+
+
+def shard_units(upstream: str) -> Callable[[Recipe, Outputs], list[Unit]]:
+    """Return the units of a pass that makes one shard of each of another's."""
+    return lambda recipe, outputs: [
+        Unit(shard.name, (shard.path,), shard.rows) for shard in outputs.shards(upstream)
+    ]
+
+
+State = Literal["done", "stale", "to do"]
+
+
+@dataclass(frozen=True)
+class UnitPlan:
+    """A unit with its state: what it would be made of, and why it is not done."""
+
+    unit: Unit
+    state: State
+    why: str
+    made_of: Mapping[str, Any]
+    record: Record | None  # what its folder holds, current or not
+
+
+@dataclass(frozen=True)
+class PassPlan:
+    """A pass with the states of its units; `waits_for` names what must be done before they are known."""
+
+    key: str
+    units: tuple[UnitPlan, ...]
+    waits_for: str | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.waits_for is None and all(unit.state == "done" for unit in self.units)
+
+    def count(self, state: State) -> int:
+        """Return how many units are in a state."""
+        return sum(unit.state == state for unit in self.units)
+
+
+def plan_pass(recipe: Recipe, a_pass: Pass, outputs: Outputs) -> PassPlan:
+    """Return the plan of a pass all of whose needs are finished (and added to `outputs`)."""
+    plans = []
+    for unit in a_pass.units(recipe, outputs):
+        made_of = a_pass.made_of(recipe, unit, outputs)
+        record = read_record(recipe.run_path / a_pass.record_name(unit.name))
+        state, why = _state(recipe.run_path, record, made_of)
+        plans.append(UnitPlan(unit, state, why, made_of, record))
+    return PassPlan(a_pass.key, tuple(plans))
+
+
+def _state(run_dir: Path, record: Record | None, made_of: Mapping[str, Any]) -> tuple[State, str]:
+    if record is None:
+        return "to do", ""
+    if record.fingerprint != digest_json(made_of):
+        return "stale", "; ".join(differences(record.made_of, made_of)) or "order of inputs changed"
+    for name, about in record.files.items():
+        path = run_dir / name
+        if not path.is_file() or path.stat().st_size != about["bytes"]:
+            return "stale", f"{name} is missing or of another size"
+    return "done", ""
+
+
+def differences(old: Any, new: Any, place: str = "") -> list[str]:
+    """Return what changed between two nested values, a line each: "options.below: 64 -> 32"."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = dict.fromkeys([*old, *new])
+        nested = [differences(old.get(k), new.get(k), f"{place}.{k}" if place else str(k)) for k in keys]
+        return [line for lines in nested for line in lines]
+    if old == new:
+        return []
+    if place.startswith(("inputs.", "outside.")):
+        return [f"{place.partition('.')[2]} changed"]
+    return [f"{place.removeprefix('options.')}: {_short(old)} -> {_short(new)}"]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def plan_run(recipe: Recipe, passes: Iterable[Pass]) -> tuple[list[PassPlan], Outputs]:
+    """Return the plan of every pass, from what lies in the run folder; runs nothing.
+
+    Passes behind an unfinished one wait for it: what they hold is stale if it will change.
+    """
+    outputs = Outputs()
+    plans: dict[str, PassPlan] = {}
+    for a_pass in passes:
+        waits_for = next((need for need in a_pass.needs if not plans[need].done), None)
+        if waits_for is None:
+            plan = plan_pass(recipe, a_pass, outputs)
+        else:
+            plan = _waiting(recipe, a_pass, plans[waits_for])
+        if plan.done:
+            outputs.add(a_pass.key, {u.unit.name: u.record for u in plan.units if u.record})
+        plans[a_pass.key] = plan
+    return list(plans.values()), outputs
+
+
+def _waiting(recipe: Recipe, a_pass: Pass, before: PassPlan) -> PassPlan:
+    """Return the plan of a pass behind an unfinished one, as far as it can be told."""
+    rows = {u.unit.name: u.unit.rows for u in before.units} if a_pass.one_to_one else {}
+    folder = recipe.run_path / a_pass.key
+    there = {p.stem: read_record(p) for p in sorted(folder.glob("*.json")) if p.name != "manifest.json"}
+    plans = []
+    for name in dict.fromkeys([*rows, *there]):
+        record = there.get(name)
+        state: State = "to do" if record is None else "stale"
+        size = rows.get(name) or (record.counts.rows_in if record else 0)
+        why = f"follows {before.key}" if record else ""
+        plans.append(UnitPlan(Unit(name, rows=size), state, why, {}, record))
+    return PassPlan(a_pass.key, tuple(plans), waits_for=before.key)

@@ -1,0 +1,133 @@
+"""Progress for people: bars on a terminal, lines elsewhere, and a file that `status` reads."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from pipelines.graph import PassPlan, Unit
+from pipelines.shards import Record, to_json, write_atomically
+
+LINE_SECONDS = 10  # between two lines where there is no terminal
+FILE_SECONDS = 0.5  # between two writings of progress.json
+FILE = "progress.json"
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration as 1:02:03, 2:03 or 4.5 s."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class Progress:
+    """Tells how a run goes: rows, rows/s and time left of each pass, by the units that are done."""
+
+    def __init__(self, run_dir: Path, console: Console) -> None:
+        self._path = run_dir / FILE
+        self._console = console
+        self._passes: dict[str, dict[str, Any]] = {}
+        self._now: dict[str, Any] = {}
+        self._started = self._said = self._written = 0.0
+        self._bars: Bars | None = None
+        self._bar: TaskID | None = None
+
+    def start(self, plan: PassPlan) -> None:
+        """Begin a pass; finished units of an earlier run count as done, and not for the rate."""
+        todo = [u.unit for u in plan.units if u.state != "done"]
+        self._now = {
+            "units": len(plan.units),
+            "units_done": len(plan.units) - len(todo),
+            "rows": sum(unit.rows for unit in todo),
+            "rows_done": 0,
+            "rejected": 0,
+            "seconds": 0.0,
+            "running": True,
+        }
+        self._passes[plan.key] = self._now
+        self._started = self._said = time.monotonic()
+        if self._console.is_terminal:
+            self._bars = Bars(
+                TextColumn("{task.description:<18}"), BarColumn(), MofNCompleteColumn(), TextColumn("shards"),
+                TextColumn("{task.fields[rate]}"), TextColumn("left"), TimeRemainingColumn(), console=self._console,
+            )  # fmt: skip
+            self._bars.start()
+            self._bar = self._bars.add_task(plan.key, total=len(plan.units), completed=self._now["units_done"], rate="")
+        else:
+            again = f", {self._now['units_done']} done before" if self._now["units_done"] else ""
+            self._console.print(f"{plan.key}: {len(todo)} to do{again}")
+        self._write()
+
+    def advance(self, unit: Unit, record: Record) -> None:
+        """Count a unit that is done."""
+        now = self._now
+        now["units_done"] += 1
+        now["rows_done"] += record.counts.rows_in or unit.rows
+        now["rejected"] += sum(record.counts.rejected.values())
+        now["seconds"] = time.monotonic() - self._started
+        if self._bars is not None and self._bar is not None:
+            self._bars.update(self._bar, completed=now["units_done"], rate=f"{rate(now):,.0f} rows/s")
+        elif time.monotonic() - self._said > LINE_SECONDS:
+            self._said = time.monotonic()
+            self._console.print(f"  {describe(now)}")
+        if time.monotonic() - self._written > FILE_SECONDS:
+            self._write()
+
+    def finish(self) -> None:
+        """End the pass."""
+        self._now["running"] = False
+        self._now["seconds"] = time.monotonic() - self._started
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+        else:
+            self._console.print(f"  {describe(self._now)}")
+        self._write()
+
+    def _write(self) -> None:
+        self._written = time.monotonic()
+        write_atomically(self._path, to_json({"updated": time.time(), "passes": self._passes}))
+
+
+def rate(now: dict[str, Any]) -> float:
+    """Return the rows per second of a pass, in this run."""
+    return float(now["rows_done"] / now["seconds"]) if now["seconds"] else 0.0
+
+
+def describe(now: dict[str, Any]) -> str:
+    """Return one line on a pass: shards, rows, rate, time left."""
+    words = [
+        f"{now['units_done']}/{now['units']} shards",
+        f"{now['rows_done']:,} rows",
+        f"{now['rejected']:,} rejected",
+        f"{rate(now):,.0f} rows/s",
+    ]
+    if now["running"] and now["rows"] and now["rows_done"]:
+        left = max(now["rows"] - now["rows_done"], 0) / rate(now)
+        words.append(f"{format_seconds(left)} left")
+    else:
+        words.append(f"in {format_seconds(now['seconds'])}")
+    return ", ".join(words)
+
+
+def read_progress(run_dir: Path) -> dict[str, dict[str, Any]]:
+    """Return what the last run said of its passes; empty where none has run."""
+    try:
+        return dict(json.loads((run_dir / FILE).read_text())["passes"])
+    except FileNotFoundError:
+        return {}
+
+
+def make_console(stderr: bool = False) -> Console:
+    """Return a console that neither wraps nor colours where there is no terminal."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(file=stream, highlight=False, soft_wrap=not stream.isatty())

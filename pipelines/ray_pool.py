@@ -1,0 +1,120 @@
+"""Ray, and its only import: a pool of workers that perform units over fixed shards.
+
+Ray Core actors rather than Ray Data: a unit is committed by rename and found again by content, so
+Ray has nothing to remember. A worker that dies is replaced and its unit given out again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+
+from pipelines.errors import RunError, UserError
+from pipelines.runner import Executor, Order, perform
+from pipelines.shards import Record
+
+TRIES = 4  # of a unit whose worker dies
+START_SECONDS = 180
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+@ray.remote(max_restarts=0)
+class _Worker:
+    """One process that keeps its engines loaded from unit to unit."""
+
+    def ready(self) -> int:
+        return os.getpid()
+
+    def perform(self, order: Order) -> Record:
+        return perform(order)
+
+
+@contextmanager
+def ray_pool(workers: int | None, address: str | None) -> Iterator[Executor]:
+    """Start (or join) Ray with a pool of workers, one CPU each; yields what performs orders.
+
+    Args:
+        workers: how many; None for one on each CPU.
+        address: of a running cluster; None for this machine alone.
+    Raises UserError where the CPUs do not suffice, with the sums.
+    """
+    pool = _Pool(_start(workers, address))
+    try:
+        yield pool.perform_all
+    finally:
+        ray.shutdown()
+
+
+def _start(workers: int | None, address: str | None) -> int:
+    """Connect to Ray; return how many workers its CPUs allow."""
+    os.environ.update(ENVIRONMENT)
+    cpus = len(os.sched_getaffinity(0))
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address is None:
+        ray.init(address="local", num_cpus=workers or cpus, include_dashboard=False, **quiet)
+        return workers or cpus
+    ray.init(address=address, runtime_env={"env_vars": ENVIRONMENT}, **quiet)
+    total = int(ray.cluster_resources().get("CPU", 0))
+    free = int(ray.available_resources().get("CPU", 0))
+    wanted = workers or free
+    if wanted > free or not free:
+        ray.shutdown()
+        raise UserError(
+            f"--workers {workers or 'default'}: {max(wanted, 1)} workers of 1 CPU each want {max(wanted, 1)} CPUs; the cluster "
+            f"at {address} has {total}, of which {free} are free. Ask for at most {free}, or wait for its other jobs."
+        )
+    return wanted
+
+
+class _Pool:
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._idle: list[Any] = []
+
+    def perform_all(self, orders: Sequence[Order]) -> Iterator[tuple[Order, Record]]:
+        """Give out orders to idle workers; yield each as it is done."""
+        waiting = list(reversed(orders))
+        deaths: Counter[str] = Counter()
+        running: dict[Any, tuple[Any, Order]] = {}
+        self._grow(min(self._size, len(orders)))
+        while waiting or running:
+            while waiting and self._idle:
+                worker, order = self._idle.pop(), waiting.pop()
+                running[worker.perform.remote(order)] = (worker, order)
+            (done, *_), _ = ray.wait(list(running))
+            worker, order = running.pop(done)
+            try:
+                record = ray.get(done)
+            except RayActorError as error:
+                deaths[order.unit.name] += 1
+                if deaths[order.unit.name] >= TRIES:
+                    raise RunError(
+                        f"{order.key} {order.unit.name}: its worker died {TRIES} times ({str(error).splitlines()[0]}). "
+                        "Out of memory is the usual cause: use fewer --workers or a smaller read.rows_per_shard."
+                    ) from error
+                waiting.append(order)
+                self._grow(len(self._idle) + 1)
+                continue
+            except RayTaskError as error:
+                raise error.cause from error
+            self._idle.append(worker)
+            yield order, record
+
+    def _grow(self, idle: int) -> None:
+        """Start workers until this many are idle, and wait until they run."""
+        new = [_Worker.options(num_cpus=1).remote() for _ in range(idle - len(self._idle))]  # type: ignore[attr-defined]
+        try:
+            ray.get([worker.ready.remote() for worker in new], timeout=START_SECONDS)
+        except GetTimeoutError as error:
+            raise RunError(
+                f"Ray started no {len(new)} workers of 1 CPU within {START_SECONDS} s; "
+                f"free CPUs: {ray.available_resources().get('CPU', 0):g} of {ray.cluster_resources().get('CPU', 0):g}."
+            ) from error
+        self._idle += new

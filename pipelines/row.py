@@ -1,0 +1,98 @@
+"""The row: one conversation, from the first step to the last, in one Arrow schema.
+
+Nothing is exploded and joined again, so that one shard in is one shard out and order is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+Row = dict[str, Any]
+Message = Mapping[str, str]
+
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # the layout of datasets.Audio
+
+UTTERANCE = pa.struct(
+    [
+        ("turn", pa.int32()),  # position in `messages` of the user message that is spoken
+        ("text", pa.string()),  # as spoken: numbers and symbols in words
+        ("voice", pa.string()),
+        ("rate_wpm", pa.int32()),  # words per minute
+        ("pitch", pa.int32()),  # 0 to 99, eSpeak's scale
+        ("tts", pa.string()),  # engine and version
+        ("audio", AUDIO),  # FLAC, mono, at sample_rate
+        ("sample_rate", pa.int32()),  # Hz
+        ("seconds", pa.float64()),
+        ("tokenizer", pa.string()),  # name@digest of its model file
+        ("tokens", pa.list_(pa.uint16())),  # 25 a second
+    ]
+)
+
+ROW = pa.schema(
+    [
+        ("id", pa.string()),  # row_id() of source and messages: 32 hex digits
+        ("source", pa.string()),
+        ("license", pa.string()),
+        ("index", pa.int64()),  # position in its source, broken records counted
+        ("messages", MESSAGES),
+        ("exchanges", pa.int32()),  # user messages
+        ("answered", pa.bool_()),  # every user message has its answer
+        ("length", pa.int32()),  # GPT-2 BPE tokens of the longest user message
+        ("language", pa.string()),  # ISO 639-1, of all user messages together
+        ("english", pa.float32()),  # probability that they are English
+        ("unspeakable", pa.string()),  # "kind:evidence" of the first user message that cannot be said
+        ("duplicate_key", pa.string()),  # hash of the normalised user messages
+        ("inaudible", pa.string()),  # how an inaudible row was made; null for speech
+        ("spoken", pa.list_(UTTERANCE)),
+    ]
+)
+
+REJECTED_ROW = ROW.append(pa.field("reject", pa.string()))  # "<step>.<rule>:<detail>"
+
+# A record that could not become a row: what it was is kept as it was read.
+REJECTED_RECORD = pa.schema(
+    [
+        ("source", pa.string()),
+        ("index", pa.int64()),
+        ("place", pa.string()),  # file:line, file:row 12, hf:owner/name[train]:row 12
+        ("reject", pa.string()),
+        ("raw", pa.string()),  # the record's text (JSON), undecodable bytes escaped
+    ]
+)
+
+
+def row_id(source: str, messages: Sequence[Message]) -> str:
+    """Return the id of a conversation: 32 hex digits of blake2b over source and messages.
+
+    It depends on content alone, so it survives re-ordering and re-sharding; identical records of a
+    source share it (and the second is rejected as a duplicate).
+    """
+    canonical = [source, [[m["role"], m["content"]] for m in messages]]
+    text = json.dumps(canonical, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def user_turns(messages: Sequence[Message]) -> list[tuple[int, str]]:
+    """Return (position, text) of every user message."""
+    return [(i, m["content"]) for i, m in enumerate(messages) if m["role"] == "user"]
+
+
+def reason_of(reject: str) -> str:
+    """Return the part of a reject that is counted: step, rule and, where the rule has kinds, the kind.
+
+    >>> reason_of("filter.speakable:url:www.example.org")
+    'filter.speakable:url'
+    >>> reason_of("filter.length:81")
+    'filter.length'
+    """
+    rule, _, detail = reject.partition(":")
+    return f"{rule}:{detail.partition(':')[0]}" if rule in KINDED else rule
+
+
+KINDED = frozenset({"filter.speakable"})

@@ -1,0 +1,148 @@
+"""Runs what a plan says is to do: unit by unit, in a plain loop or on Ray, with the same bytes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pipelines.errors import RunError
+from pipelines.graph import Job, Outputs, Pass, PassPlan, Unit, plan_pass
+from pipelines.progress import Progress
+from pipelines.recipe import Recipe
+from pipelines.shards import Counts, Record, Staged, digest_json, holds_lock, lock_run, to_json, write_atomically
+
+CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+
+
+@dataclass(frozen=True)
+class Order:
+    """One unit of work as a worker gets it."""
+
+    recipe: Recipe
+    key: str
+    unit: Unit
+    made_of: dict[str, object]
+    token: str  # of the lock, so that a worker of a dead driver commits nothing
+
+
+class Executor(Protocol):
+    """Performs orders, in any order, and yields each with its record."""
+
+    def __call__(self, orders: Sequence[Order]) -> Iterator[tuple[Order, Record]]: ...
+
+
+def in_this_process(orders: Sequence[Order]) -> Iterator[tuple[Order, Record]]:
+    """Perform orders one after another: the plain loop."""
+    for order in orders:
+        yield order, perform(order)
+
+
+def perform(order: Order) -> Record:
+    """Do one unit's work and commit it. Raises RunError where the files cannot be written."""
+    from pipelines.steps import BY_KEY  # loads the engines' packages: in workers only
+
+    a_pass = BY_KEY[order.key]
+    run_dir = order.recipe.run_path
+    staged = Staged(run_dir, lambda: holds_lock(run_dir, order.token))
+    started = time.monotonic()
+    try:
+        outcome = a_pass.run(Job(order.recipe, order.unit, staged, order.made_of))
+        cost = {
+            "seconds": round(time.monotonic() - started, 3),
+            "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        }
+        name = a_pass.record_name(order.unit.name)
+        return staged.commit(name, order.made_of, outcome.counts, outcome.facts, cost, outcome.files)
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        raise RunError(
+            f"{order.key} {order.unit.name}: cannot write to {run_dir}: {os.strerror(error.errno)}. "
+            "What was finished is safe: make room (or the folder writable) and run the same command again."
+        ) from error
+    finally:
+        staged.discard()
+
+
+def run(
+    recipe: Recipe,
+    passes: Iterable[Pass],
+    execute: AbstractContextManager[Executor],
+    progress: Progress,
+) -> Outputs:
+    """Bring the passes up to date, in order; returns what they left.
+
+    Args:
+        execute: entered when the first unit is to be done, so that nothing to do costs nothing.
+    """
+    outputs = Outputs()
+    entered: Executor | None = None
+    with lock_run(recipe.run_path) as token:
+        write_atomically(recipe.run_path / "recipe.json", to_json(recipe.model_dump(mode="json")))
+        try:
+            for a_pass in passes:
+                plan = plan_pass(recipe, a_pass, outputs)
+                made = {u.unit.name: u.record for u in plan.units if u.state == "done" and u.record}
+                orders = [
+                    Order(recipe, a_pass.key, u.unit, dict(u.made_of), token) for u in plan.units if u.state != "done"
+                ]
+                if orders:
+                    if entered is None:
+                        entered = execute.__enter__()
+                    progress.start(plan)
+                    for order, record in entered(orders):
+                        made[order.unit.name] = record
+                        progress.advance(order.unit, record)
+                    progress.finish()
+                finish_pass(recipe, a_pass, plan, made, outputs)
+        finally:
+            if entered is not None:
+                execute.__exit__(None, None, None)
+    return outputs
+
+
+def finish_pass(
+    recipe: Recipe, a_pass: Pass, plan: PassPlan, made: dict[str, Record], outputs: Outputs
+) -> None:
+    """Check and write a pass's manifest, remove files that no unit owns, add its records to `outputs`."""
+    records = {u.unit.name: made[u.unit.name] for u in plan.units}  # in the plan's order
+    outputs.add(a_pass.key, records)
+    manifest = recipe.run_path / a_pass.key / "manifest.json"
+    content = to_json(_manifest(a_pass, records))
+    if not manifest.exists() or manifest.read_bytes() != content:
+        write_atomically(manifest, content)
+    _remove_strangers(recipe.run_path, a_pass, records)
+
+
+def _manifest(a_pass: Pass, records: dict[str, Record]) -> dict[str, object]:
+    """Return a pass's manifest: nothing in it depends on time, workers or attempts."""
+    counts = Counts.total(record.counts for record in records.values())
+    counts.check(a_pass.key)
+    return {
+        "pass": a_pass.key,
+        "version": a_pass.version,
+        "fingerprint": digest_json([record.fingerprint for record in records.values()]),
+        **asdict(counts),
+        "units": {
+            name: {"fingerprint": r.fingerprint, **asdict(r.counts), "files": r.files}
+            for name, r in records.items()
+        },
+    }
+
+
+def _remove_strangers(run_dir: Path, a_pass: Pass, records: dict[str, Record]) -> None:
+    """Delete what earlier recipes left in a finished pass's folders."""
+    owned = {name for record in records.values() for name in record.files}
+    owned |= {a_pass.record_name(unit) for unit in records} | {f"{a_pass.key}/manifest.json"}
+    folders = {a_pass.key, *(str(Path(n).parent) for n in owned if n.startswith("dataset/"))} - {"dataset"}
+    for folder in folders:
+        for path in (run_dir / folder).rglob("*"):
+            if path.is_file() and str(path.relative_to(run_dir)) not in owned:
+                path.unlink()

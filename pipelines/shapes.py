@@ -1,0 +1,177 @@
+"""Records of any shape -> conversations: prompt/answer, Alpaca, ShareGPT, OpenAI messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.errors import UserError
+from pipelines.recipe import Source, nearest
+
+Messages = list[dict[str, str]]
+
+PROMPTS = ("prompt", "question", "instruction", "query", "text_prompt", "text", "input")
+ANSWERS = ("answer", "response", "output", "completion", "chosen", "long_answer", "generation")
+CHATS = ("messages", "conversations", "conversation")
+ROLES = {
+    "system": "system", "user": "user", "human": "user",
+    "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "bing": "assistant", "bard": "assistant",
+}  # fmt: skip
+
+
+class BadRecord(ValueError):
+    """A record that is no conversation; the message is its reason, "rule:detail"."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a source's records hold their conversations."""
+
+    said: str  # for people: what was given or detected
+    convert: Callable[[dict[str, Any]], Messages]
+
+
+def find_shape(source: Source, first: dict[str, Any]) -> Shape:
+    """Return the shape that the recipe gives, or that the first record shows.
+
+    Raises UserError where a named column is absent or nothing fits, with the columns there are.
+    """
+    columns = list(first)
+    for column in [c for c in (source.prompt, source.answer, *source.where) if c is not None]:
+        if column not in first:
+            raise UserError(f"source {source.name}: no column {column!r}; {nearest(column, columns)}")
+    how = "given" if source.shape != "auto" or source.prompt else "detected"
+    shape = source.shape if source.shape != "auto" else _detect(source, first)
+    if shape in ("messages", "sharegpt"):
+        column = _column(source, "chat", CHATS, columns)
+        keys = ("from", "value") if shape == "sharegpt" else ("role", "content")
+        return Shape(f"{how} {shape} in {column}", lambda record: _chat(record, column, *keys))
+    if shape == "alpaca":
+        answer = next((c for c in ("output", "response") if c in first), None)
+        return Shape(f"{how} alpaca: instruction + input -> {answer}", lambda record: _alpaca(record, answer))
+    prompt = source.prompt or _column(source, "prompt", PROMPTS, columns)
+    answer = source.answer or next((c for c in ANSWERS if c in first and c != prompt), None)
+    if source.prompt and not source.answer:
+        answer = None
+    return Shape(f"{how} {prompt} -> {answer or 'no answer'}", lambda record: _pair(record, prompt, answer))
+
+
+def _detect(source: Source, first: dict[str, Any]) -> str:
+    for column in CHATS:
+        if isinstance(turns := first.get(column), list):
+            keys = set().union(*(turn for turn in turns if isinstance(turn, dict)))
+            return "sharegpt" if keys >= {"from", "value"} else "messages"
+    if source.prompt is None and "instruction" in first and {"output", "response"} & set(first):
+        return "alpaca"
+    return "prompt_answer"
+
+
+def _column(source: Source, what: str, names: tuple[str, ...], columns: list[str]) -> str:
+    for name in names:
+        if name in columns:
+            return name
+    raise UserError(
+        f"source {source.name}: no {what} column among {', '.join(columns) or 'no columns'}. "
+        f"Name it in the recipe (prompt: ..., answer: ...) or give the shape."
+    )
+
+
+def _pair(record: dict[str, Any], prompt: str, answer: str | None) -> Messages:
+    if prompt not in record:
+        raise BadRecord(f"missing_column:{prompt}")
+    return _exchange(_text(record[prompt], prompt), record.get(answer) if answer else None, answer)
+
+
+def _alpaca(record: dict[str, Any], answer: str | None) -> Messages:
+    if "instruction" not in record:
+        raise BadRecord("missing_column:instruction")
+    instruction = _text(record["instruction"], "instruction")
+    given = _text(record.get("input") or "", "input")
+    prompt = f"{instruction}\n\n{given}" if given.strip() else instruction
+    return _exchange(prompt, record.get(answer) if answer else None, answer)
+
+
+def _exchange(prompt: str, answer: Any, column: str | None) -> Messages:
+    """Return one exchange; of several answers the first, without one the prompt alone."""
+    if isinstance(answer, list):
+        answer = answer[0] if answer else None
+    messages = [{"role": "user", "content": prompt}]
+    if answer is not None and _text(answer, column or "answer").strip():
+        messages.append({"role": "assistant", "content": answer})
+    return messages
+
+
+def _chat(record: dict[str, Any], column: str, role_key: str, text_key: str) -> Messages:
+    if column not in record:
+        raise BadRecord(f"missing_column:{column}")
+    turns = record[column]
+    if not isinstance(turns, list):
+        raise BadRecord(f"wrong_type:{column} is {_type(turns)}, not a list")
+    if not turns:
+        raise BadRecord("empty_conversation")
+    messages = []
+    for turn in turns:
+        if not isinstance(turn, dict):
+            raise BadRecord(f"wrong_type:a message is {_type(turn)}, not an object")
+        for key in (role_key, text_key):
+            if key not in turn:
+                raise BadRecord(f"missing_column:{column}[].{key}")
+        role = _text(turn[role_key], role_key)
+        if role.lower() not in ROLES:
+            raise BadRecord(f"unknown_role:{role[:40]}")
+        messages.append({"role": ROLES[role.lower()], "content": _content(turn[text_key], text_key)})
+    return messages
+
+
+def _content(value: Any, key: str) -> str:
+    """Return a message's text; OpenAI's list of text parts is joined."""
+    if isinstance(value, list) and value and all(isinstance(p, dict) and p.get("type") == "text" for p in value):
+        return "".join(_text(part.get("text"), "text") for part in value)
+    return _text(value, key)
+
+
+def _text(value: Any, key: str) -> str:
+    if not isinstance(value, str):
+        raise BadRecord(f"wrong_type:{key} is {_type(value)}, not text")
+    return value
+
+
+def _type(value: Any) -> str:
+    return "null" if value is None else type(value).__name__
+
+
+def checked(messages: Messages, turns: str, max_prompt_bytes: int) -> Messages:
+    """Return the conversation to keep: cut to the first exchange where asked, and sound.
+
+    Sound is: at most one system message, first; then user and assistant in turn; only a single
+    prompt may go unanswered; no empty message; text that can be written as UTF-8.
+    Raises BadRecord.
+    """
+    start = 1 if messages[0]["role"] == "system" else 0
+    if turns == "first":
+        messages = messages[: start + 2]
+    body = messages[start:]
+    for position, message in enumerate(body):
+        expected = "assistant" if position % 2 else "user"
+        if message["role"] != expected:
+            raise BadRecord(f"turn_order:message {start + position} is from {message['role']}, not {expected}")
+    if not body or (len(body) % 2 and len(body) > 1):
+        raise BadRecord("turn_order:the last user message has no answer" if body else "turn_order:no user message")
+    for message in messages:
+        _check_text(message, max_prompt_bytes)
+    return messages
+
+
+def _check_text(message: dict[str, str], max_prompt_bytes: int) -> None:
+    content = message["content"]
+    if "\0" in content:
+        raise BadRecord(f"nul:at character {content.index(chr(0))}")
+    try:
+        size = len(content.encode())
+    except UnicodeEncodeError as error:
+        raise BadRecord(f"lone_surrogate:at character {error.start}") from error
+    if message["role"] == "user" and size > max_prompt_bytes:
+        raise BadRecord(f"prompt_too_large:{size} bytes, the limit is {max_prompt_bytes}")
+    if not content.strip():
+        raise BadRecord("empty_answer" if message["role"] == "assistant" else f"empty_{'prompt' if message['role'] == 'user' else 'system'}")

@@ -1,0 +1,303 @@
+"""Files that are whole or absent: staged writing, records, digests, the lock on a run folder.
+
+A unit of work stages its files under temporary names, then commits: the old record goes, the files
+are fsynced and renamed, the new record is written last. Done is the record, and nothing else.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.errors import RunError, UserError
+from pipelines.row import Row, reason_of
+
+TEMPORARY = ".tmp-"
+ROWS_PER_GROUP = 512  # rows held in memory, audio and all, before they are written
+
+
+def digest_file(path: Path) -> str:
+    """Return blake2b of a file's bytes: 32 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def digest_json(value: Any) -> str:
+    """Return blake2b of a value's JSON, 32 hex digits: the order of keys counts, as that of inputs does."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def to_json(value: Any) -> bytes:
+    """Return the bytes of a JSON file: indented, keys sorted, so that equal values are equal files."""
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a unit did with its rows. rows_in = rows_kept + the sum of rejected, always."""
+
+    rows_in: int = 0
+    rows_kept: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+
+    def check(self, where: str) -> None:
+        """Raise RunError unless every row is accounted for."""
+        if self.rows_in != self.rows_kept + sum(self.rejected.values()):
+            raise RunError(
+                f"{where}: {self.rows_in} rows in, but {self.rows_kept} kept "
+                f"and {sum(self.rejected.values())} rejected. This is a bug; nothing was committed."
+            )
+
+    @staticmethod
+    def total(parts: Iterable[Counts]) -> Counts:
+        """Return the sum of several counts."""
+        rows_in = rows_kept = 0
+        rejected: Counter[str] = Counter()
+        for part in parts:
+            rows_in += part.rows_in
+            rows_kept += part.rows_kept
+            rejected.update(part.rejected)
+        return Counts(rows_in, rows_kept, dict(sorted(rejected.items())))
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a finished unit: its JSON file is the proof that it is done."""
+
+    fingerprint: str
+    made_of: Mapping[str, Any]  # what the fingerprint is the digest of
+    counts: Counts
+    files: Mapping[str, Mapping[str, Any]]  # path from the run folder -> digest, bytes
+    facts: Mapping[str, Any]  # what later steps and the card want to know
+    cost: Mapping[str, float]  # seconds, peak memory: never part of a fingerprint
+
+
+def read_record(path: Path) -> Record | None:
+    """Return the record in a file; None where there is none."""
+    try:
+        raw = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    return Record(**{**raw, "counts": Counts(**raw["counts"])})
+
+
+class Staged:
+    """The files of one unit before they are committed.
+
+    Args:
+        run_dir: the run folder.
+        may_commit: asked just before the commit; False when another process has taken the run over.
+    """
+
+    def __init__(self, run_dir: Path, may_commit: Callable[[], bool] = lambda: True) -> None:
+        self.run_dir = run_dir
+        self.may_commit = may_commit
+        self._files: dict[str, Path] = {}
+
+    def path(self, name: str) -> Path:
+        """Return the temporary path of a file that will be `name` (relative to the run folder)."""
+        final = self.run_dir / name
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = final.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{final.name}")
+        self._files[name] = temporary
+        return temporary
+
+    @contextmanager
+    def parquet(self, name: str, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+        """Open a Parquet file for writing."""
+        with pq.ParquetWriter(self.path(name), schema, compression="zstd") as writer:
+            yield writer
+
+    def table(self, name: str, table: pa.Table) -> None:
+        """Write a whole Parquet file."""
+        with self.parquet(name, table.schema) as writer:
+            writer.write_table(table)
+
+    def bytes(self, name: str, content: bytes) -> None:
+        """Write a whole file."""
+        self.path(name).write_bytes(content)
+
+    def commit(
+        self,
+        record_name: str,
+        made_of: Mapping[str, Any],
+        counts: Counts,
+        facts: Mapping[str, Any],
+        cost: Mapping[str, float],
+        files: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Record:
+        """Move the files to their names and write the record, last. Returns the record.
+
+        Args:
+            files: what was committed before, in parts, and belongs to this record too.
+        Raises RunError when rows are not accounted for, or when the run now belongs to another process.
+        """
+        counts.check(record_name)
+        files = dict(files or {})
+        for name, temporary in self._files.items():
+            _fsync(temporary)
+            files[name] = {"digest": digest_file(temporary), "bytes": temporary.stat().st_size}
+        if not self.may_commit():
+            raise RunError(f"{record_name}: another process has taken over {self.run_dir}")
+        record_path = self.run_dir / record_name
+        record_path.unlink(missing_ok=True)  # an old record must never vouch for a new file
+        for name, temporary in self._files.items():
+            os.replace(temporary, self.run_dir / name)
+        record = Record(digest_json(made_of), made_of, counts, files, facts, cost)
+        for folder in {(self.run_dir / name).parent for name in files}:
+            _fsync(folder)
+        write_atomically(record_path, to_json(asdict(record)))
+        return record
+
+    def discard(self) -> None:
+        """Remove what was staged and not committed."""
+        for temporary in self._files.values():
+            temporary.unlink(missing_ok=True)
+
+
+class RowWriter:
+    """Writes the kept and the rejected rows of one shard, and counts them.
+
+    The schemas say what a kept and a rejected row look like; a rejected row has a `reject`.
+    """
+
+    def __init__(self, kept: pq.ParquetWriter, rejects: pq.ParquetWriter) -> None:
+        self._writers = {True: kept, False: rejects}
+        self._waiting: dict[bool, list[Row]] = {True: [], False: []}
+        self._kept = 0
+        self._rejected: Counter[str] = Counter()
+
+    def keep(self, row: Row) -> None:
+        """Add a row that goes on."""
+        self._kept += 1
+        self._add(True, row)
+
+    def reject(self, row: Row, reject: str) -> None:
+        """Add a row that ends here, with its reason."""
+        self._rejected[reason_of(reject)] += 1
+        self._add(False, {**row, "reject": reject})
+
+    def finish(self, rows_in: int) -> Counts:
+        """Write what waits and return the counts, for the number of rows that came in."""
+        for kept in (True, False):
+            self._flush(kept)
+        return Counts(rows_in, self._kept, dict(sorted(self._rejected.items())))
+
+    def _add(self, kept: bool, row: Row) -> None:
+        self._waiting[kept].append(row)
+        if len(self._waiting[kept]) >= ROWS_PER_GROUP:
+            self._flush(kept)
+
+    def _flush(self, kept: bool) -> None:
+        if self._waiting[kept]:
+            schema = self._writers[kept].schema
+            self._writers[kept].write_table(pa.Table.from_pylist(self._waiting[kept], schema=schema))
+            self._waiting[kept] = []
+
+
+@contextmanager
+def row_writer(
+    staged: Staged, folder: str, shard: str, kept: pa.Schema, rejected: pa.Schema
+) -> Iterator[RowWriter]:
+    """Open `<folder>/<shard>.parquet` and `<folder>/rejects/<shard>.parquet` for rows."""
+    with (
+        staged.parquet(f"{folder}/{shard}.parquet", kept) as keeps,
+        staged.parquet(f"{folder}/rejects/{shard}.parquet", rejected) as rejects,
+    ):
+        yield RowWriter(keeps, rejects)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old one or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{path.name}")
+    temporary.write_bytes(content)
+    _fsync(temporary)
+    os.replace(temporary, path)
+    _fsync(path.parent)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def lock_run(run_dir: Path) -> Iterator[str]:
+    """Hold a run folder for this process alone; yields the token that its workers' commits check.
+
+    Raises UserError where another process holds it, RunError where it cannot be written.
+    """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        file = (run_dir / "lock").open("a+")
+    except OSError as error:
+        raise RunError(f"cannot write the run folder {run_dir}: {error.strerror}. Choose another with --run-dir.") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            raise UserError(
+                f"{run_dir} is in use by another speechmill process ({lock_owner(run_dir)}). "
+                "Wait for it, stop it, or choose another folder with --run-dir."
+            ) from error
+        token = uuid.uuid4().hex
+        owner = {"token": token, "pid": os.getpid(), "host": socket.gethostname()}
+        file.truncate(0)
+        file.write(json.dumps(owner))
+        file.flush()
+        remove_leftovers(run_dir)
+        yield token
+
+
+def holds_lock(run_dir: Path, token: str) -> bool:
+    """Tell whether the run still belongs to the process that made the token."""
+    return token in (run_dir / "lock").read_text()
+
+
+def is_locked(run_dir: Path) -> bool:
+    """Tell whether a process is at work in the run folder."""
+    path = run_dir / "lock"
+    if not path.exists():
+        return False
+    with path.open("r") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def lock_owner(run_dir: Path) -> str:
+    """Return who holds (or held) the lock, for people."""
+    try:
+        owner = json.loads((run_dir / "lock").read_text())
+        return f"process {owner['pid']} on {owner['host']}"
+    except (OSError, ValueError, KeyError):
+        return "owner unknown"
+
+
+def remove_leftovers(run_dir: Path) -> None:
+    """Delete temporary files that killed processes left. Call only while holding the lock."""
+    for path in run_dir.rglob(f"{TEMPORARY}*"):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,219 @@
+"""Records from local files and Hugging Face datasets, one after another, each with its place.
+
+A record that cannot be read is yielded with its reason; a file that cannot be read is a UserError
+that names file, place and remedy.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.errors import UserError
+from pipelines.recipe import Source, nearest
+from pipelines.shards import digest_file
+
+SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+
+
+@dataclass(frozen=True)
+class SourceRecord:
+    """One record as read: a value, or the reason why there is none."""
+
+    place: str  # file:line for text files, file:row for others
+    value: Any
+    bad: str | None = None  # "bad_json:..." when it could not be read
+    raw: bytes | None = None  # as it stands in the file, where that is known
+
+    def raw_text(self) -> str:
+        """Return the record as text for the rejects; undecodable bytes are escaped."""
+        if self.raw is not None:
+            return self.raw.decode("utf-8", "backslashreplace").rstrip("\r\n")
+        return json.dumps(self.value, ensure_ascii=True, default=repr)
+
+
+def source_files(source: Source, root: Path) -> list[Path]:
+    """Return the files of a source, sorted; empty for a dataset that is not a local folder.
+
+    Raises UserError where there is none, or one cannot be a source.
+    """
+    if source.hf is not None:
+        folder = root / source.hf
+        return sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else []
+    assert source.path is not None, "checked by the recipe"
+    path = root / source.path
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if _kind(p) in SUFFIXES)
+    elif path.is_file():
+        files = [path]
+    else:
+        files = sorted(p for p in root.glob(source.path) if p.is_file()) if not Path(source.path).is_absolute() else sorted(
+            p for p in Path("/").glob(source.path.lstrip("/")) if p.is_file()
+        )
+    if not files:
+        there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        remedy = nearest(path.name, there) if there else "its folder does not exist either"
+        raise UserError(f"source {source.name}: no file at {path.absolute()}; {remedy[:300]}")
+    for file in files:
+        if _kind(file) not in SUFFIXES:
+            raise UserError(f"source {source.name}: {file} is none of {' '.join(SUFFIXES)} (or these with .gz)")
+        if file.stat().st_size == 0:
+            raise UserError(f"source {source.name}: {file} is empty (0 bytes). Fetch it again, or take it out of the source.")
+    return files
+
+
+def source_digests(source: Source, root: Path, known: dict[str, Any]) -> dict[str, Any]:
+    """Return {path: [size, mtime_ns, digest]} of a source's files; a Hub dataset has its names alone.
+
+    Args:
+        known: an earlier answer; a file of unchanged size and time is not read again.
+    """
+    result = {}
+    for file in source_files(source, root):
+        stat = file.stat()
+        name = _name(file, root)
+        old = known.get(name)
+        if old and old[:2] == [stat.st_size, stat.st_mtime_ns]:
+            result[name] = old
+        else:
+            result[name] = [stat.st_size, stat.st_mtime_ns, digest_file(file)]
+    return result
+
+
+def read_records(source: Source, root: Path, skip: int = 0) -> Iterator[SourceRecord]:
+    """Yield the records of a source in order, after skipping the first `skip`."""
+    records = _hub_records(source, root) if source.hf is not None else _file_records(source, root)
+    for position, record in enumerate(records):
+        if position >= skip:
+            yield record
+
+
+def _file_records(source: Source, root: Path) -> Iterator[SourceRecord]:
+    for file in source_files(source, root):
+        read = _READERS[_kind(file)]
+        try:
+            with _open(file) as opened:
+                yield from read(opened, _name(file, root))
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise UserError(f"source {source.name}: {file} is torn: {error}. Fetch the file again.") from error
+        except OSError as error:
+            raise UserError(f"source {source.name}: cannot read {file}: {error}") from error
+
+
+def _kind(path: Path) -> str:
+    return Path(path.name.removesuffix(".gz")).suffix.lower()
+
+
+def _name(path: Path, root: Path) -> str:
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+
+def _open(path: Path) -> IO[bytes]:
+    return gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")  # type: ignore[return-value]
+
+
+def _read_jsonl(file: IO[bytes], name: str) -> Iterator[SourceRecord]:
+    for number, line in enumerate(file, 1):
+        if line.strip():
+            yield _parse_line(line, f"{name}:{number}")
+
+
+def _parse_line(line: bytes, place: str) -> SourceRecord:
+    try:
+        return SourceRecord(place, orjson.loads(line), raw=line)
+    except orjson.JSONDecodeError:
+        pass  # stricter than JSON's grammar: the standard parser decides, and says why
+    try:
+        return SourceRecord(place, json.loads(line.decode("utf-8")), raw=line)
+    except UnicodeDecodeError as error:
+        return SourceRecord(place, None, f"bad_utf8:{error.reason} at byte {error.start}", line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        return SourceRecord(place, None, f"bad_json:{error}", line)
+
+
+def _read_json(file: IO[bytes], name: str) -> Iterator[SourceRecord]:
+    content = file.read()
+    try:
+        value = json.loads(content) if content.lstrip()[:1] in (b"[", b"{") else None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name}: not UTF-8: {error.reason} at byte {error.start}. Convert the file to UTF-8.") from error
+    except json.JSONDecodeError as error:
+        first = _parse_line(content.splitlines()[0], name)
+        if isinstance(first.value, dict):  # JSON lines under the name .json, as datasets writes them
+            for number, line in enumerate(content.splitlines(), 1):
+                if line.strip():
+                    yield _parse_line(line, f"{name}:{number}")
+            return
+        raise UserError(f"{name}:{error.lineno}:{error.colno}: {error.msg}. The file is torn or not JSON; fetch it again.") from error
+    if not isinstance(value, list):
+        raise UserError(f"{name}: a .json source is a list of objects (or JSON lines), not {type(value).__name__}")
+    for number, item in enumerate(value):
+        yield SourceRecord(f"{name}:item {number}", item)
+
+
+def _read_csv(file: IO[bytes], name: str) -> Iterator[SourceRecord]:
+    csv.field_size_limit(sys.maxsize)
+    lines = (line.decode("utf-8", "surrogateescape") for line in file)
+    reader = csv.reader(lines, strict=True)
+    header = next(reader, [])
+    started = reader.line_num + 1
+    try:
+        for fields in reader:
+            place, started = f"{name}:{started}", reader.line_num + 1
+            if not fields:
+                continue
+            raw = ",".join(fields).encode("utf-8", "surrogateescape")
+            if any("\udc80" <= char <= "\udcff" for field in fields for char in field):
+                yield SourceRecord(place, None, "bad_utf8:undecodable bytes", raw)
+            elif len(fields) != len(header):
+                yield SourceRecord(place, None, f"bad_csv:{len(fields)} fields, the header has {len(header)}", raw)
+            else:
+                yield SourceRecord(place, dict(zip(header, fields, strict=True)))
+    except csv.Error as error:
+        raise UserError(f"{name}:{started}: {error}. A quote that opens in this record does not close as CSV wants; mend the record.") from error
+
+
+def _read_parquet(file: IO[bytes], name: str) -> Iterator[SourceRecord]:
+    number = 0
+    try:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=1000):
+            for value in batch.to_pylist():
+                yield SourceRecord(f"{name}:row {number}", value)
+                number += 1
+    except (pa.ArrowInvalid, pa.ArrowException) as error:
+        raise UserError(f"{name}:row {number}: not readable as Parquet ({error}). The file is torn or of another kind; fetch it again.") from error
+
+
+_READERS: dict[str, Callable[[IO[bytes], str], Iterator[SourceRecord]]] = {
+    ".jsonl": _read_jsonl,
+    ".json": _read_json,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}
+
+
+def _hub_records(source: Source, root: Path) -> Iterator[SourceRecord]:
+    import datasets  # slow to import, and only some runs need it
+
+    assert source.hf is not None, "checked by the caller"
+    local = root / source.hf
+    name = str(local) if local.is_dir() else source.hf
+    try:
+        rows = datasets.load_dataset(
+            name, source.config, split=source.split, revision=source.revision, streaming=source.streaming
+        )
+        for number, value in enumerate(rows):
+            yield SourceRecord(f"hf:{source.hf}[{source.split}]:row {number}", dict(value))
+    except (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetsError) as error:
+        raise UserError(f"source {source.name}: cannot read the dataset {source.hf}: {error}") from error

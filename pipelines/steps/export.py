@@ -1,0 +1,203 @@
+"""export: mixtures -> shuffled Parquet of a given size, with a dataset card.
+
+The rows of one output file lie in many shards. So each shard is rendered once, its pairs sorted by
+the output file they go to (one row group each), and each output file then gathers its row groups.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.card import card_unit, write_card
+from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
+from pipelines.recipe import Recipe
+from pipelines.row import AUDIO
+from pipelines.rowwise import read_rows
+from pipelines.shards import Counts
+from pipelines.steps.mix import chosen_file
+from pipelines.tasks import PAIR, render
+
+LAYOUT = "export.layout/all.parquet"
+RENDERED = PAIR.append(pa.field("file", pa.int32()))
+TOKEN_BYTES = len("<|sound_0000|>") * 2 + 8  # a token stands in `prompt`, `conversations` and `tokens`
+ROW_BYTES = 300  # ids, roles, names and offsets of one pair
+PAIRS_PER_GROUP = 1000
+
+AUDIO_ROW = pa.schema(
+    [
+        ("id", pa.string()),  # of the row; pairs made of it are "<id>/<task>"
+        ("turn", pa.int32()),
+        ("text_prompt", pa.string()),
+        ("spoken_text", pa.string()),
+        ("voice", pa.string()),
+        ("seconds", pa.float64()),
+        ("audio", AUDIO),
+    ]
+)
+
+
+def _lay_out(job: Job) -> Outcome:
+    """Write, for each chosen row, the output file it goes to; sizes are of uncompressed Arrow data."""
+    mixtures = list(job.recipe.mix.mixtures)
+    chosen = pl.concat(
+        pl.read_parquet(job.staged.run_dir / chosen_file(name)).with_columns(mixture=pl.lit(name)) for name in mixtures
+    )
+    paths = [name for name in job.unit.inputs if name not in map(chosen_file, mixtures)]
+    sizes = pl.concat([_sizes(job.staged.run_dir, path) for path in paths])
+    sized = chosen.join(sizes, on=["path", "row"], how="left", maintain_order="left")
+    spoken = pl.when(pl.col("task") == "text_only").then(0).otherwise(pl.col("tokens") * TOKEN_BYTES)
+    sized = sized.with_columns(size=(pl.col("text_bytes") * 2 + spoken + ROW_BYTES))
+    layout, names, first = [], [], 0
+    for name in mixtures:
+        mine = sized.filter(pl.col("mixture") == name)
+        file = pl.col("size").cum_sum().sub(pl.col("size")) // job.recipe.export.shard_bytes
+        mine = mine.with_columns(file=(file.rle_id() + first).cast(pl.Int32))
+        count = int(mine["file"].n_unique())
+        names += [f"dataset/{name}/train-{k:05d}-of-{count:05d}.parquet" for k in range(count)]
+        first += count
+        layout.append(mine.select("path", "row", "task", "order", "file"))
+    job.staged.table(LAYOUT, pl.concat(layout).sort("path", "file", "order").to_arrow())
+    return Outcome(facts={"files": names})
+
+
+def _sizes(run_dir: Path, path: str) -> pl.DataFrame:
+    """Return (path, row, text_bytes, tokens) of a shard's rows."""
+    rows = pl.read_parquet(run_dir / path, columns=["messages", "spoken"])
+    content = pl.element().struct.field("content").str.len_bytes()
+    tokens = pl.element().struct.field("tokens").list.len()
+    return rows.select(
+        pl.lit(path).alias("path"),
+        pl.int_range(pl.len(), dtype=pl.Int32).alias("row"),
+        pl.col("messages").list.eval(content).list.sum().cast(pl.Int64).alias("text_bytes"),
+        pl.col("spoken").list.eval(tokens).list.sum().cast(pl.Int64).alias("tokens"),
+    )
+
+
+def _render(job: Job) -> Outcome:
+    """Write the pairs made of one shard, a row group for each output file."""
+    source, layout = job.unit.inputs[0], pl.read_parquet(job.input(1))
+    wanted = layout.filter(pl.col("path") == source)
+    rows = list(read_rows(job.input()))
+    name = job.unit.name
+    with job.staged.parquet(f"export.render/{name}.parquet", RENDERED) as writer:
+        for (file,), group in wanted.group_by("file", maintain_order=True):
+            pairs = [
+                {**render(rows[row], task, order, job.recipe.seed), "file": file}
+                for row, task, order in group.select("row", "task", "order").iter_rows()
+            ]
+            writer.write_table(pa.Table.from_pylist(pairs, schema=RENDERED))
+    return Outcome(Counts(wanted.height, wanted.height))
+
+
+def _gather(job: Job) -> Outcome:
+    """Write one output file: its pairs from every rendered shard, in the mixture's order."""
+    number, name = job.unit.args["number"], job.unit.args["file"]
+    pieces = [
+        pq.read_table(job.staged.run_dir / path, filters=[("file", "=", number)], columns=PAIR.names, schema=RENDERED)
+        for path in job.unit.inputs
+    ]
+    pairs = pa.concat_tables(pieces).sort_by("index")
+    with job.staged.parquet(name, PAIR) as writer:
+        writer.write_table(pairs, row_group_size=PAIRS_PER_GROUP)
+    seconds = sum(pairs["seconds"].drop_null().to_pylist())
+    return Outcome(Counts(pairs.num_rows, pairs.num_rows), {"seconds": round(seconds, 3)})
+
+
+def _audio(job: Job) -> Outcome:
+    """Write one file of the config `audio`: each utterance of a shard's quantized rows, with its speech."""
+    kept = {row["id"] for row in read_rows(job.input(1), ["id"])}
+    name = f"dataset/audio/train-{job.unit.args['number']:05d}-of-{job.unit.args['count']:05d}.parquet"
+    written = 0
+    with job.staged.parquet(name, AUDIO_ROW) as writer:
+        for row in read_rows(job.input()):
+            if row["id"] in kept:
+                utterances = [_audio_row(row, utterance) for utterance in row["spoken"]]
+                writer.write_table(pa.Table.from_pylist(utterances, schema=AUDIO_ROW))
+                written += 1
+    return Outcome(Counts(len(kept), written))
+
+
+def _audio_row(row: dict[str, Any], utterance: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "turn": utterance["turn"],
+        "text_prompt": row["messages"][utterance["turn"]]["content"],
+        "spoken_text": utterance["text"],
+        "voice": utterance["voice"],
+        "seconds": utterance["seconds"],
+        "audio": utterance["audio"],
+    }
+
+
+def _layout_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
+    shards = outputs.shards("quantize", "noise")
+    chosen = [chosen_file(name) for name in recipe.mix.mixtures]
+    return [Unit("all", (*chosen, *(s.path for s in shards)), sum(s.rows for s in shards))]
+
+
+def _render_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
+    return [Unit(s.name, (s.path, LAYOUT), s.rows) for s in outputs.shards("quantize", "noise")]
+
+
+def _gather_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
+    (layout,) = outputs.facts("export.layout")
+    rendered = tuple(f"export.render/{name}.parquet" for name in outputs.records("export.render"))
+    return [
+        Unit(Path(file).parent.name + "-" + Path(file).stem, rendered, args={"number": number, "file": file})
+        for number, file in enumerate(layout["files"])
+    ]
+
+
+def _audio_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
+    shards = outputs.shards("quantize") if recipe.export.audio else []
+    return [
+        Unit(s.name, (f"tts/{s.name}.parquet", s.path), s.rows, {"number": number, "count": len(shards)})
+        for number, s in enumerate(shards)
+    ]
+
+
+LAYOUT_PASS = Pass(
+    key="export.layout",
+    needs=("mix", "quantize", "noise"),
+    version=1,
+    options=lambda recipe: {"shard_bytes": recipe.export.shard_bytes},
+    units=_layout_units,
+    run=_lay_out,
+)
+RENDER_PASS = Pass(
+    key="export.render",
+    needs=("export.layout", "quantize", "noise"),
+    version=1,
+    options=lambda recipe: {"seed": recipe.seed},
+    units=_render_units,
+    run=_render,
+)
+PASS = Pass(
+    key="export",
+    needs=("export.layout", "export.render"),
+    version=1,
+    options=lambda recipe: {},
+    units=_gather_units,
+    run=_gather,
+)
+AUDIO_PASS = Pass(
+    key="export.audio",
+    needs=("tts", "quantize"),
+    version=1,
+    options=lambda recipe: {},
+    units=_audio_units,
+    run=_audio,
+)
+CARD_PASS = Pass(
+    key="export.card",
+    needs=("export", "export.audio", "mix"),
+    version=1,
+    options=lambda recipe: {"recipe": recipe.model_dump(mode="json", exclude={"run_dir", "root"})},
+    units=card_unit,
+    run=write_card,
+)

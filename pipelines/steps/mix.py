@@ -1,0 +1,192 @@
+"""mix: which rows each mixture takes, and for which task: exact quotas, rows by hash rank."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import groupby
+from typing import Any
+
+import polars as pl
+
+from pipelines.errors import UserError
+from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
+from pipelines.mixture import Short, assign, available, hash_rank, largest_total, quotas
+from pipelines.recipe import Mixture, Recipe
+from pipelines.shards import Counts, digest_json, to_json
+from pipelines.tasks import TASKS, Shape
+
+LOCKFILE = "mix/mixture.json"
+
+
+def chosen_file(mixture: str) -> str:
+    """Return the file that lists a mixture's rows: order, task, path and row of the shard, id."""
+    return f"mix/{mixture}.parquet"
+
+
+def _run(job: Job) -> Outcome:
+    mixtures = job.recipe.mix.mixtures
+    rows = _candidates(job)
+    classes = Counter(dict(rows.group_by("serves").len().iter_rows()))
+    named = {frozenset(serves.split()): count for serves, count in classes.items()}
+    wanted = {name: _quota(name, mixture, named) for name, mixture in mixtures.items()}
+    _check_refusals(job.recipe, wanted)
+    lock: dict[str, Any] = {}
+    for name, mixture in mixtures.items():
+        chosen = _choose(rows, name, mixture, wanted[name], named, job.recipe.seed)
+        job.staged.table(chosen_file(name), chosen.to_arrow())
+        lock[name] = _lock(mixture, wanted[name], named, chosen)
+    refusals = sum(quota.get("inaudible", 0) for quota in wanted.values())
+    total = sum(sum(quota.values()) for quota in wanted.values())
+    lockfile = {
+        "mixtures": lock,
+        "refusals": {"rows": refusals, "of": total, "share": refusals / total, "ceiling": job.recipe.mix.max_refusal_share},
+    }
+    job.staged.bytes(LOCKFILE, to_json(lockfile))
+    return Outcome(Counts(rows.height, rows.height), lockfile)
+
+
+def _candidates(job: Job) -> pl.DataFrame:
+    """Return every row that may be chosen: id, path of its shard, its position there, the tasks it may serve."""
+    columns = ["id", "exchanges", "answered", "inaudible"]
+    frames = []
+    for path in job.unit.inputs:
+        rows = pl.read_parquet(job.staged.run_dir / path, columns=columns)
+        shapes = rows.select("exchanges", "answered", pl.col("inaudible").is_not_null().alias("inaudible"))
+        serves = [_serves(Shape(*shape)) for shape in shapes.iter_rows()]
+        frames.append(
+            rows.select(
+                "id",
+                pl.lit(path).alias("path"),
+                pl.int_range(pl.len(), dtype=pl.Int32).alias("row"),
+                pl.Series("serves", serves, dtype=pl.String),
+            )
+        )
+    return pl.concat(frames)
+
+
+def _serves(shape: Shape) -> str:
+    return " ".join(name for name, task in TASKS.items() if task.suits(shape))
+
+
+def _within(mixture: Mixture, classes: dict[frozenset[str], int]) -> dict[frozenset[str], int]:
+    """Return the classes of rows with regard to a mixture's parts alone."""
+    result: Counter[frozenset[str]] = Counter()
+    for serves, count in classes.items():
+        result[serves.intersection(mixture.parts)] += count
+    return dict(result)
+
+
+def _quota(name: str, mixture: Mixture, classes: dict[frozenset[str], int]) -> dict[str, int]:
+    """Return the rows of each part. Raises UserError with the arithmetic where a part is short."""
+    here = _within(mixture, classes)
+    most = largest_total(mixture.parts, here, mixture.reuse_prompts)
+    total = most if mixture.total == "max" else mixture.total
+    if mixture.shrink:
+        total = min(total, most)
+    quota = quotas(total, mixture.parts)
+    try:
+        assign(quota, here, mixture.reuse_prompts)
+    except Short as short:
+        shares = ", ".join(f"{part} {_percent(share)} of {total} = {quota[part]}" for part, share in mixture.parts.items())
+        raise UserError(
+            f"mix.mixtures.{name}: {short} ({shares}). The largest total is {most}. "
+            f"Set total: max or shrink: true, give more rows"
+            f"{'' if mixture.reuse_prompts else ', or let one prompt serve several parts with reuse_prompts: true'}."
+        ) from short
+    if total == 0:
+        have = ", ".join(f"{part}: {available([part], here)}" for part in mixture.parts)
+        raise UserError(f"mix.mixtures.{name}: not one row can be mixed; rows that can serve each part: {have}.")
+    return quota
+
+
+def _percent(share: Fraction) -> str:
+    return f"{float(share):g} %"
+
+
+def _check_refusals(recipe: Recipe, wanted: dict[str, dict[str, int]]) -> None:
+    """Raise UserError where inaudible rows are more than the ceiling allows over all mixtures."""
+    refusals = sum(quota.get("inaudible", 0) for quota in wanted.values())
+    total = sum(sum(quota.values()) for quota in wanted.values())
+    ceiling = Fraction(str(recipe.mix.max_refusal_share))
+    if refusals > ceiling * total:
+        sums = ", ".join(f"{name} {q.get('inaudible', 0)} of {sum(q.values())}" for name, q in wanted.items())
+        needed = "a ceiling above 0" if not ceiling else f"{-(-refusals // ceiling)} rows in all"
+        raise UserError(
+            f"mix.max_refusal_share: inaudible rows are {refusals} of {total} = {refusals / total:.2%} ({sums}), "
+            f"above the ceiling of {_percent(100 * ceiling)}, which allows {int(ceiling * total)}. {refusals} of them need {needed}: "
+            f"give a mixture with inaudible rows a smaller total, another a larger one, or raise the ceiling."
+        )
+
+
+def _choose(
+    rows: pl.DataFrame, name: str, mixture: Mixture, quota: dict[str, int], classes: dict[frozenset[str], int], seed: int
+) -> pl.DataFrame:
+    """Return the rows of a mixture in their final, shuffled order."""
+    given = assign(quota, _within(mixture, classes), mixture.reuse_prompts)
+    chosen = []
+    for part, picks in _by_part(given, mixture, list(quota)):
+        taken = pl.concat([_take(rows, mixture, serves, skip, count, f"{seed}/{name}/{part if mixture.reuse_prompts else ''}") for serves, skip, count in picks])
+        if mixture.reuse_prompts:
+            taken = taken.sort("rank", "id").head(quota[part])
+        chosen.append(taken.with_columns(task=pl.lit(part)))
+    result = pl.concat(chosen)
+    shuffled = hash_rank(result["id"].to_list(), f"{seed}/{name}/shuffle")
+    return (
+        result.with_columns(shuffled=shuffled)
+        .sort("shuffled", "id", "task")
+        .select(pl.int_range(pl.len(), dtype=pl.Int64).alias("order"), "task", "path", "row", "id")
+    )
+
+
+Pick = tuple[frozenset[str], int, int]  # class, how many of it earlier parts took, how many to take
+
+
+def _by_part(given: dict[tuple[frozenset[str], str], int], mixture: Mixture, parts: list[str]) -> Iterator[tuple[str, list[Pick]]]:
+    taken: Counter[frozenset[str]] = Counter()
+    for part, group in groupby(sorted(given, key=lambda k: parts.index(k[1])), key=lambda k: k[1]):
+        picks = []
+        for serves, _ in group:
+            count = given[serves, part]
+            picks.append((serves, taken[serves], count))
+            if not mixture.reuse_prompts:
+                taken[serves] += count
+        yield part, picks
+
+
+def _take(rows: pl.DataFrame, mixture: Mixture, serves: frozenset[str], skip: int, count: int, salt: str) -> pl.DataFrame:
+    """Return `count` rows of a class after the first `skip`, by hash rank."""
+    kinds = [text for text in rows["serves"].unique() if frozenset(text.split()).intersection(mixture.parts) == serves]
+    here = rows.filter(pl.col("serves").is_in(kinds))
+    ranked = here.with_columns(rank=hash_rank(here["id"].to_list(), salt)).sort("rank", "id")
+    return ranked.slice(skip, count)
+
+
+def _lock(mixture: Mixture, quota: dict[str, int], classes: dict[frozenset[str], int], chosen: pl.DataFrame) -> dict[str, Any]:
+    parts = {}
+    for part, share in mixture.parts.items():
+        ids = sorted(chosen.filter(pl.col("task") == part)["id"].to_list())
+        parts[part] = {
+            "percent": float(share),
+            "quota": quota[part],
+            "available": available([part], classes),
+            "chosen": len(ids),
+            "digest": digest_json(ids),
+        }
+    return {"total": sum(quota.values()), "reuse_prompts": mixture.reuse_prompts, "parts": parts}
+
+
+def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
+    shards = outputs.shards("quantize", "noise")
+    return [Unit("mixtures", tuple(s.path for s in shards), sum(s.rows for s in shards))]
+
+
+PASS = Pass(
+    key="mix",
+    needs=("quantize", "noise"),
+    version=1,
+    options=lambda recipe: {"seed": recipe.seed, **recipe.mix.model_dump(mode="json")},
+    units=_units,
+    run=_run,
+)

@@ -1,0 +1,171 @@
+"""read: records of the sources -> rows in shards, broken records with their place among the rejects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import UserError
+from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
+from pipelines.recipe import Recipe, Source
+from pipelines.row import REJECTED_RECORD, ROW, Row, row_id
+from pipelines.shapes import BadRecord, Shape, checked, find_shape
+from pipelines.shards import Counts, Record, RowWriter, Staged, digest_json, read_record, row_writer
+from pipelines.sources import SourceRecord, read_records, source_digests
+
+FOLDER = "read"
+
+
+def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
+    """Return a unit for each source: it is read by one worker, in order, and written in parts."""
+    units = []
+    for source in recipe.sources:
+        record = read_record(recipe.run_path / FOLDER / f"{source.name}.json")
+        files = source_digests(source, Path(recipe.root), record.facts["files"] if record else {})
+        units.append(
+            Unit(
+                source.name,
+                rows=record.counts.rows_in if record else 0,
+                args={"source": source.model_dump(mode="json")},
+                outside={name: digest for name, (_, _, digest) in files.items()},
+                notes={"files": files},
+            )
+        )
+    return units
+
+
+def _run(job: Job) -> Outcome:
+    """Read a source part by part; parts that a killed run had finished are not made again."""
+    source = Source.model_validate(job.unit.args["source"])
+    parts = _finished_parts(job, source.name, digest_json(job.made_of))
+    position = parts[-1].facts["position"] if parts else 0
+    passed = parts[-1].facts["passed"] if parts else 0
+    reader = _Reader(job.recipe, source, position, passed, _root(job.recipe))
+    while reader.more():
+        name = f"{source.name}-{len(parts):05d}"
+        staged = Staged(job.staged.run_dir, job.staged.may_commit)
+        try:
+            with row_writer(staged, FOLDER, name, ROW, REJECTED_RECORD) as writer:
+                rows_in = reader.fill(writer)
+                counts = writer.finish(rows_in)
+            facts = {
+                "position": reader.position,
+                "passed": reader.passed,
+                "said": reader.said,
+                "shards": {name: counts.rows_kept},
+            }
+            parts.append(staged.commit(f"{FOLDER}/parts/{name}.json", job.made_of, counts, facts, {}))
+        finally:
+            staged.discard()
+    counts = Counts.total(part.counts for part in parts)
+    if not counts.rows_in:
+        raise UserError(f"source {source.name} holds no records (or none passes `where`)")
+    shards = {name: rows for part in parts for name, rows in part.facts["shards"].items()}
+    facts = {"shards": shards, "said": parts[-1].facts["said"], "files": dict(job.unit.notes["files"])}
+    files = {name: about for part in parts for name, about in part.files.items()}
+    return Outcome(counts, facts, files)
+
+
+def _finished_parts(job: Job, source: str, fingerprint: str) -> list[Record]:
+    """Return the parts, from the first on, that an earlier run of the same unit committed."""
+    parts: list[Record] = []
+    while True:
+        path = job.staged.run_dir / FOLDER / "parts" / f"{source}-{len(parts):05d}.json"
+        part = read_record(path)
+        if part is None or part.fingerprint != fingerprint:
+            return parts
+        parts.append(part)
+
+
+def _root(recipe: Recipe) -> Path:
+    return Path(recipe.root).absolute()
+
+
+class _Reader:
+    """Goes through a source's records, from a position on, a part at a time."""
+
+    def __init__(self, recipe: Recipe, source: Source, position: int, passed: int, root: Path) -> None:
+        self._recipe, self._source = recipe, source
+        self.position = position  # records read so far, the index of the next
+        self.passed = passed  # records that `where` let pass, for `limit`
+        self._records = read_records(source, root, skip=position)
+        self._shape = _first_shape(source, root)
+        self.said = self._shape.said if self._shape else "no readable record"
+        self._next = next(self._records, None)
+
+    def more(self) -> bool:
+        """Tell whether there is another record to read."""
+        limit = self._source.limit
+        return self._next is not None and (limit is None or self.passed < limit)
+
+    def fill(self, writer: RowWriter) -> int:
+        """Read one part's worth of rows into a writer; returns the number of records read."""
+        kept = records = 0
+        while self.more() and kept < self._recipe.read.rows_per_shard:
+            assert self._next is not None, "more() was asked"
+            record, self._next = self._next, next(self._records, None)
+            records += 1
+            kept += self._take(record, writer)
+            self.position += 1
+        return records
+
+    def _take(self, record: SourceRecord, writer: RowWriter) -> bool:
+        """Write one record to the kept or the rejected; tells whether it was kept."""
+        common: Row = {"source": self._source.name, "index": self.position}
+        try:
+            if record.bad is not None:
+                raise BadRecord(record.bad)
+            if not isinstance(record.value, dict):
+                raise BadRecord(f"not_an_object:{type(record.value).__name__}")
+            _check_where(record.value, self._source.where)
+            self.passed += 1
+            assert self._shape is not None, "a record is an object, so there is a shape"
+            messages = checked(
+                self._shape.convert(record.value), self._source.turns, self._recipe.read.max_prompt_bytes
+            )
+        except BadRecord as bad:
+            reason = f"read.{bad}"
+            raw = "" if reason.startswith("read.where") else record.raw_text()
+            writer.reject({**common, "place": record.place, "raw": raw}, reason)
+            return False
+        users = sum(message["role"] == "user" for message in messages)
+        writer.keep(
+            {
+                **common,
+                "id": row_id(self._source.name, messages),
+                "license": self._source.license,
+                "messages": messages,
+                "exchanges": users,
+                "answered": messages[-1]["role"] == "assistant",
+                "spoken": [],
+            }
+        )
+        return True
+
+
+def _first_shape(source: Source, root: Path) -> Shape | None:
+    """Return the shape of a source's first object; None where none of its records is one."""
+    objects: Iterator[Mapping[str, Any]] = (
+        record.value for record in read_records(source, root) if isinstance(record.value, dict)
+    )
+    first = next(islice(objects, 1), None)
+    return find_shape(source, dict(first)) if first is not None else None
+
+
+def _check_where(value: Mapping[str, Any], where: Mapping[str, Any]) -> None:
+    for column, wanted in where.items():
+        allowed = wanted if isinstance(wanted, list) else [wanted]
+        if value.get(column) not in allowed:
+            raise BadRecord(f"where:{column}")
+
+
+PASS = Pass(
+    key=FOLDER,
+    needs=(),
+    version=1,
+    options=lambda recipe: recipe.read.model_dump(mode="json"),
+    units=_units,
+    run=_run,
+)

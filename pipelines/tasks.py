@@ -1,0 +1,165 @@
+"""The kinds of pair that a row can become, and how each is written for training.
+
+Eligibility is a function of a few numbers of the row; rendering gives the columns of the dataset.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.row import MESSAGES, Row, user_turns
+from quantize.sound_string import format_sound
+
+# Asked before the sound; each in words alone, because a special token for transcription cost the
+# original 11 to 15 MMLU points (arXiv 2410.15316, table 6).
+TRANSCRIPTION_INSTRUCTIONS = (
+    "Please write out, word for word, what this person says:",
+    "Listen to the recording and put it into writing:",
+    "What exactly was said here? Give the text:",
+    "Take this dictation:",
+    "Give me the written form of this spoken message:",
+    "I recorded something; note down the words you hear:",
+    "Convert the following speech into a transcript:",
+    "Type up the voice message below:",
+    "Repeat in writing what the speaker tells you:",
+    "Which words are spoken in this clip? Write them down:",
+)
+
+# One row of a dataset. A superset of the columns that Ichigo published (index, tokens, text_prompt,
+# answer, length, prompt, conversations), in their types. docs/data.md explains each.
+PAIR = pa.schema(
+    [
+        ("index", pa.int64()),
+        ("id", pa.string()),
+        ("task", pa.string()),
+        ("conversations", MESSAGES),
+        ("prompt", pa.string()),
+        ("text_prompt", pa.string()),
+        ("answer", pa.string()),
+        ("tokens", pa.list_(pa.int64())),
+        ("length", pa.int64()),
+        ("source", pa.string()),
+        ("license", pa.string()),
+        ("voice", pa.string()),
+        ("tts", pa.string()),
+        ("tokenizer", pa.string()),
+        ("seconds", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What decides which tasks a row may serve."""
+
+    exchanges: int
+    answered: bool
+    inaudible: bool
+
+
+@dataclass(frozen=True)
+class Task:
+    """A kind of pair: which rows may serve it, and its conversation and columns."""
+
+    suits: Callable[[Shape], bool]
+    render: Callable[[Row, int], dict[str, Any]]
+
+
+def _sounds(row: Row) -> dict[int, list[int]]:
+    """Return the sound tokens of each spoken user turn (several utterances of one turn are joined)."""
+    sounds: dict[int, list[int]] = {}
+    for utterance in row["spoken"]:
+        sounds.setdefault(utterance["turn"], []).extend(utterance["tokens"])
+    return sounds
+
+
+def _spoken_chat(row: Row) -> list[dict[str, str]]:
+    """Return the messages with every user turn as its sound; system and assistant stay text."""
+    sounds = _sounds(row)
+    return [
+        {**message, "content": format_sound(sounds[turn])} if message["role"] == "user" else message
+        for turn, message in enumerate(row["messages"])
+    ]
+
+
+def _single(row: Row, conversations: list[dict[str, str]], answer: str) -> dict[str, Any]:
+    """Return the columns of a pair with one sound."""
+    ((turn, text),) = user_turns(row["messages"])
+    tokens = _sounds(row)[turn]
+    return {
+        "conversations": conversations,
+        "prompt": format_sound(tokens),
+        "text_prompt": text,
+        "answer": answer,
+        "tokens": tokens,
+        "seconds": sum(utterance["seconds"] for utterance in row["spoken"]),
+    }
+
+
+def _speech_instruction(row: Row, seed: int) -> dict[str, Any]:
+    return _single(row, _spoken_chat(row), row["messages"][-1]["content"])
+
+
+def _transcription(row: Row, seed: int) -> dict[str, Any]:
+    ((turn, text),) = user_turns(row["messages"])
+    digest = hashlib.blake2b(f"{seed}/transcription/{row['id']}".encode(), digest_size=8).digest()
+    instruction = TRANSCRIPTION_INSTRUCTIONS[int.from_bytes(digest) % len(TRANSCRIPTION_INSTRUCTIONS)]
+    question = f"{instruction} {format_sound(_sounds(row)[turn])}"
+    return _single(
+        row, [{"role": "user", "content": question}, {"role": "assistant", "content": text}], text
+    )
+
+
+def _text_only(row: Row, seed: int) -> dict[str, Any]:
+    ((_, text),) = user_turns(row["messages"])
+    return {
+        "conversations": row["messages"],
+        "text_prompt": text,
+        "answer": row["messages"][-1]["content"],
+        "voice": None,
+        "tts": None,
+        "tokenizer": None,
+    }
+
+
+def _chat(row: Row, seed: int) -> dict[str, Any]:
+    return {"conversations": _spoken_chat(row)}
+
+
+def _inaudible(row: Row, seed: int) -> dict[str, Any]:
+    pair = _single(row, _spoken_chat(row), row["messages"][-1]["content"])
+    return {**pair, "text_prompt": None, "length": None}
+
+
+TASKS: dict[str, Task] = {
+    "speech_instruction": Task(
+        lambda s: s.exchanges == 1 and s.answered and not s.inaudible, _speech_instruction
+    ),
+    "transcription": Task(lambda s: s.exchanges == 1 and not s.inaudible, _transcription),
+    "text_only": Task(lambda s: s.exchanges == 1 and s.answered and not s.inaudible, _text_only),
+    "two_turn": Task(lambda s: s.exchanges == 2 and s.answered and not s.inaudible, _chat),
+    "four_turn": Task(lambda s: s.exchanges == 4 and s.answered and not s.inaudible, _chat),
+    "inaudible": Task(lambda s: s.inaudible, _inaudible),
+}
+
+
+def render(row: Row, task: str, index: int, seed: int) -> dict[str, Any]:
+    """Return one row of a dataset (the columns of PAIR; absent ones are null)."""
+    first = row["spoken"][0]
+    return {
+        "index": index,
+        "id": f"{row['id']}/{task}",
+        "task": task,
+        "length": row["length"],
+        "source": row["source"],
+        "license": row["license"],
+        "voice": first["voice"],
+        "tts": first["tts"],
+        "tokenizer": first["tokenizer"],
+        **TASKS[task].render(row, seed),
+    }

@@ -1,0 +1,258 @@
+"""Re-reads what a run wrote and re-counts every promise, from the files alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from pipelines.errors import UserError
+from pipelines.funnel import ROW_STEPS
+from pipelines.mixture import quotas
+from pipelines.recipe import Recipe, parse_recipe
+from pipelines.row import reason_of
+from pipelines.rowwise import read_rows
+from pipelines.shards import Record, digest_file, digest_json, read_record
+from pipelines.tasks import TRANSCRIPTION_INSTRUCTIONS
+from quantize.sound_string import parse_sound
+
+SHOWN = 5  # failures of one promise that are shown
+
+
+@dataclass(frozen=True)
+class Promise:
+    """One promise: how many things were checked, and what breaks it."""
+
+    name: str
+    checked: int
+    broken: tuple[str, ...]
+
+
+Checks = Iterator[str | None]  # one item a thing that was checked: None, or what is wrong with it
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder as verify reads it."""
+
+    folder: Path
+    recipe: Recipe
+    records: dict[str, dict[str, Record]]  # pass -> unit -> record
+
+    def shards(self, key: str) -> dict[str, Path]:
+        """Return the shards of rows that a pass wrote."""
+        names = [n for record in self.records.get(key, {}).values() for n in record.facts.get("shards", {})]
+        return {name: self.folder / key / f"{name}.parquet" for name in names}
+
+    def dataset(self, mixture: str) -> list[Path]:
+        """Return a mixture's files."""
+        return sorted((self.folder / "dataset" / mixture).glob("*.parquet"))
+
+
+def open_run(folder: Path) -> Run:
+    """Read a run folder's recipe and records. Raises UserError where it is none, or not finished."""
+    recipe_path = folder / "recipe.json"
+    if not recipe_path.is_file():
+        raise UserError(f"{folder} is no run folder: it has no recipe.json")
+    records = {}
+    for manifest in sorted(folder.glob("*/manifest.json")):
+        units = json.loads(manifest.read_bytes())["units"]
+        found = {unit: read_record(manifest.parent / f"{unit}.json") for unit in units}
+        records[manifest.parent.name] = {unit: record for unit, record in found.items() if record}
+    if "export.card" not in records:
+        raise UserError(f"{folder} is not finished: run the recipe to its end, then verify")
+    return Run(folder, parse_recipe(json.loads(recipe_path.read_bytes()), str(recipe_path)), records)
+
+
+def verify(run: Run) -> list[Promise]:
+    """Check every promise of a finished run."""
+    promises: list[tuple[str, Callable[[Run], Checks]]] = [
+        ("files are whole: digests equal the records'", _digests),
+        ("every file was made of the files that lie there", _provenance),
+        ("conservation in every shard: in = kept + rejected, re-counted", _conservation),
+        ("nothing between the steps: rows in = rows that the step before kept", _chain),
+        ("manifests are the sums of their shards", _manifests),
+        ("row ids differ", _row_ids),
+        ("tokens = floor(25 x seconds) +- 1, ids in range, in every utterance", _utterances),
+        ("quotas are exact", _quotas),
+        ("chosen ids are the lockfile's", _lockfile),
+        ("refusals stay under the ceiling", _refusals),
+        ("pairs: ids differ, sounds parse, columns agree with the task", _pairs),
+    ]
+    results = []
+    for name, check in promises:
+        found = list(check(run))
+        results.append(Promise(name, len(found), tuple(f for f in found if f is not None)))
+    return results
+
+
+def _digests(run: Run) -> Checks:
+    for units in run.records.values():
+        for record in units.values():
+            for name, about in record.files.items():
+                path = run.folder / name
+                if not path.is_file():
+                    yield f"{name} is missing"
+                else:
+                    yield None if digest_file(path) == about["digest"] else f"{name} is not what was written"
+
+
+def _provenance(run: Run) -> Checks:
+    digests = {n: about["digest"] for u in run.records.values() for r in u.values() for n, about in r.files.items()}
+    for key, units in run.records.items():
+        for unit, record in units.items():
+            stale = [n for n, digest in record.made_of["inputs"].items() if digests.get(n) != digest]
+            yield f"{key}/{unit} was made of another {stale[0]}" if stale else None
+
+
+def _conservation(run: Run) -> Checks:
+    for step in ROW_STEPS:
+        for unit, record in run.records[step].items():
+            kept = sum(pq.read_metadata(run.folder / step / f"{name}.parquet").num_rows for name in record.facts["shards"])
+            rejected: Counter[str] = Counter()
+            for name in record.facts["shards"]:
+                rejects = pq.read_table(run.folder / step / "rejects" / f"{name}.parquet", columns=["reject"])
+                rejected.update(map(reason_of, rejects["reject"].to_pylist()))
+            counts = record.counts
+            ok = (
+                kept == counts.rows_kept
+                and dict(rejected) == dict(counts.rejected)
+                and counts.rows_in == kept + rejected.total()
+            )
+            yield None if ok else f"{step}/{unit}: {counts.rows_in} in, files hold {kept} kept and {rejected.total()} rejected"
+
+
+def _chain(run: Run) -> Checks:
+    for before, step in (("read", "filter"), ("filter", "tts"), ("tts", "quantize")):
+        for name, path in run.shards(before).items():
+            rows = pq.read_metadata(path).num_rows
+            record = run.records[step].get(name)
+            taken = record.counts.rows_in if record else 0
+            yield None if rows == taken else f"{step}/{name} took {taken} of the {rows} rows that {before} kept"
+
+
+def _manifests(run: Run) -> Checks:
+    for key, units in run.records.items():
+        manifest = json.loads((run.folder / key / "manifest.json").read_bytes())
+        rejected = sum((Counter(dict(r.counts.rejected)) for r in units.values()), Counter())
+        ok = (
+            manifest["rows_in"] == sum(r.counts.rows_in for r in units.values())
+            and manifest["rows_kept"] == sum(r.counts.rows_kept for r in units.values())
+            and manifest["rejected"] == dict(rejected)
+            and manifest["rows_in"] == manifest["rows_kept"] + sum(manifest["rejected"].values())
+        )
+        yield None if ok else f"{key}/manifest.json is not the sum of its {len(units)} records"
+
+
+def _row_ids(run: Run) -> Checks:
+    paths = [*run.shards("quantize").values(), *run.shards("noise").values()]
+    ids = pl.concat(pl.read_parquet(path, columns=["id"]) for path in paths)["id"]
+    twice = set(ids.filter(ids.is_duplicated()).to_list())
+    for row_id in ids.to_list():
+        yield f"{row_id} stands twice" if row_id in twice else None
+
+
+def _utterances(run: Run) -> Checks:
+    for step in ("quantize", "noise"):
+        for name, path in run.shards(step).items():
+            for row in read_rows(path, ["id", "spoken"]):
+                for utterance in row["spoken"]:
+                    yield _about_right(len(utterance["tokens"]), utterance["seconds"], utterance["tokens"], f"{step}/{name} {row['id']}")
+
+
+def _about_right(count: int, seconds: float, tokens: list[int], where: str) -> str | None:
+    if abs(count - math.floor(25 * seconds)) > 1:
+        return f"{where}: {count} tokens for {seconds:.3f} s"
+    if not all(0 <= token < 512 for token in tokens):
+        return f"{where}: a token id out of 0..511"
+    return None
+
+
+def _tasks(run: Run, mixture: str) -> Counter[str]:
+    return Counter(task for path in run.dataset(mixture) for task in pq.read_table(path, columns=["task"])["task"].to_pylist())
+
+
+def _quotas(run: Run) -> Checks:
+    for name, mixture in run.recipe.mix.mixtures.items():
+        counted = _tasks(run, name)
+        wanted = quotas(counted.total(), mixture.parts)
+        for part in dict.fromkeys([*wanted, *counted]):
+            yield None if counted[part] == wanted.get(part, 0) else f"{name}: {counted[part]} rows of {part}, the quota is {wanted.get(part, 0)}"
+        if isinstance(mixture.total, int) and not mixture.shrink:
+            yield None if counted.total() == mixture.total else f"{name}: {counted.total()} rows, asked for {mixture.total}"
+
+
+def _lockfile(run: Run) -> Checks:
+    lock = json.loads((run.folder / "mix" / "mixture.json").read_bytes())
+    for name, mixture in lock["mixtures"].items():
+        ids: dict[str, list[str]] = {}
+        for path in run.dataset(name):
+            table = pq.read_table(path, columns=["id", "task"])
+            for pair_id, task in zip(table["id"].to_pylist(), table["task"].to_pylist(), strict=True):
+                ids.setdefault(task, []).append(pair_id.removesuffix(f"/{task}"))
+        for part, about in mixture["parts"].items():
+            same = digest_json(sorted(ids.get(part, []))) == about["digest"] and about["chosen"] == about["quota"]
+            yield None if same else f"{name}: the rows of {part} are not those of mixture.json"
+
+
+def _refusals(run: Run) -> Checks:
+    counted = [_tasks(run, name) for name in run.recipe.mix.mixtures]
+    refusals, total = sum(c["inaudible"] for c in counted), sum(c.total() for c in counted)
+    ceiling = run.recipe.mix.max_refusal_share
+    yield None if refusals <= ceiling * total else f"{refusals} of {total} rows, above {ceiling:.2%}"
+
+
+def _pairs(run: Run) -> Checks:
+    for name in run.recipe.mix.mixtures:
+        seen: set[str] = set()
+        index = 0
+        for path in run.dataset(name):
+            for pair in read_rows(path):
+                where = f"{name} {pair['id']}"
+                if pair["id"] in seen or pair["index"] != index:
+                    yield f"{where}: stands twice, or out of order"
+                seen.add(pair["id"])
+                index += 1
+                try:
+                    wrong = _wrong_with(pair, run.recipe)
+                except ValueError as error:
+                    wrong = str(error)
+                yield f"{where}: {wrong}" if wrong else None
+
+
+def _wrong_with(pair: dict[str, Any], recipe: Recipe) -> str | None:
+    """Return what is wrong with a pair; raises ValueError for a sound that does not parse."""
+    chat, task = pair["conversations"], pair["task"]
+    users = [m["content"] for m in chat if m["role"] == "user"]
+    if chat[-1]["role"] != "assistant" or len(users) != {"two_turn": 2, "four_turn": 4}.get(task, 1):
+        return "the conversation has another shape than its task"
+    if task in ("two_turn", "four_turn"):
+        for content in users:
+            parse_sound(content)
+        nulls = ("prompt", "text_prompt", "answer", "tokens", "seconds")
+        return next((f"{column} is not null" for column in nulls if pair[column] is not None), None)
+    if pair["answer"] != chat[-1]["content"]:
+        return "answer is not the assistant's message"
+    if task == "text_only":
+        filled = any(pair[column] is not None for column in ("prompt", "tokens", "seconds"))
+        return "it has sound" if filled or users != [pair["text_prompt"]] else None
+    if parse_sound(pair["prompt"]) != pair["tokens"]:
+        return "prompt and tokens differ"
+    if task == "transcription":
+        instruction, _, sound = users[0].rpartition(" ")
+        if instruction not in TRANSCRIPTION_INSTRUCTIONS or pair["answer"] != pair["text_prompt"]:
+            return "the transcription is not its text, or its instruction is unknown"
+    else:
+        sound = users[0]
+    if sound != pair["prompt"]:
+        return "the user message is not the prompt"
+    if recipe.tts.too_long == "split":  # several utterances: each was checked in its shard
+        return None
+    return _about_right(len(pair["tokens"]), pair["seconds"], pair["tokens"], "")

@@ -1,0 +1,107 @@
+"""What several tests need: recipes at small size, the command, a run's files as they must be equal."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples" / "instructions.jsonl"
+SHARED = ROOT.parent / "shared" / "data"
+
+
+def recipe_of(**changes: Any) -> dict[str, Any]:
+    """Return a small recipe of every step, over the first examples, in many shards."""
+    recipe: dict[str, Any] = {
+        "name": "small",
+        "root": str(ROOT),
+        "sources": [
+            {"name": "examples", "path": "examples/instructions.jsonl", "turns": "all", "limit": 220},
+            {"name": "broken", "path": "examples/broken.jsonl", "turns": "all"},
+        ],
+        "read": {"rows_per_shard": 20},
+        "noise": {"rows": 30},
+        "mix": {
+            "max_refusal_share": 0.05,
+            "mixtures": {
+                "stage2": {
+                    "parts": {"speech_instruction": 70, "transcription": 20, "text_only": 10},
+                    "reuse_prompts": True,
+                },
+                "stage3": {"parts": {"two_turn": 60, "inaudible": 40}, "total": 10},
+            },
+        },
+        "export": {"shard_bytes": 100_000, "audio": True},
+    }
+    return {**recipe, **changes}
+
+
+def write_recipe(folder: Path, **changes: Any) -> Path:
+    """Write a small recipe whose run lies beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**recipe_of(**changes), "run_dir": str(folder / "run")}, sort_keys=False))
+    return path
+
+
+def command(*arguments: str | Path) -> list[str]:
+    """Return the command line of speechmill."""
+    return [sys.executable, "-m", "pipelines", *map(str, arguments)]
+
+
+def speechmill(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    return subprocess.run(
+        command(*arguments), cwd=cwd, env=environment, capture_output=True, text=True, timeout=280, check=False
+    )
+
+
+def assert_done(result: subprocess.CompletedProcess[str]) -> None:
+    """Assert that a command ended well, showing what it said if not."""
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def content(run: Path) -> dict[str, str]:
+    """Return a digest of each file that must be the same however a run came about.
+
+    That is all of them but: what only tells of the process (lock, progress, the recipe with its
+    paths), and in the records what the work cost.
+    """
+    digests = {}
+    for path in sorted(run.rglob("*")):
+        name = str(path.relative_to(run))
+        if not path.is_file() or name in ("lock", "progress.json", "recipe.json") or "/parts/" in name:
+            continue
+        data = path.read_bytes()
+        if path.suffix == ".json":
+            record = json.loads(data)
+            record.pop("cost", None)
+            record.get("facts", {}).pop("files", None)  # of read: times of the source files
+            data = json.dumps(record, sort_keys=True).encode()
+        digests[name] = hashlib.blake2b(data, digest_size=16).hexdigest()
+    return digests
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small recipe and its undisturbed run, by the plain loop. Read only."""
+    folder = tmp_path_factory.mktemp("finished")
+    assert_done(speechmill("run", write_recipe(folder), "--workers", "0"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip("../shared/data is absent: it holds real instructions and recordings, never committed")
+    return SHARED

@@ -1,0 +1,256 @@
+"""Sources of every kind and every kind of bad input: a named reject with its place, or one clear error."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.errors import UserError
+from pipelines.recipe import parse_recipe
+from pipelines.runner import in_this_process, run
+from pipelines.steps import passes_for
+from tests.conftest import recipe_of
+
+PAIRS = [{"q": f"What is number {i}?", "a": f"It is {i}.", "kind": "even" if i % 2 == 0 else "odd"} for i in range(7)]
+
+
+class Silent:
+    """A Progress that says nothing."""
+
+    def start(self, plan: object) -> None: ...
+    def advance(self, unit: object, record: object) -> None: ...
+    def finish(self) -> None: ...
+
+
+def read(folder: Path, *sources: dict[str, Any], rows_per_shard: int = 3, **read_options: Any) -> Path:
+    """Read sources in this process; returns the folder of the step read."""
+    from contextlib import nullcontext
+
+    options = {"rows_per_shard": rows_per_shard, **read_options}
+    raw = recipe_of(root=str(folder), run_dir=str(folder / "run"), sources=list(sources), read=options)
+    run(parse_recipe(raw, "test"), passes_for("read"), nullcontext(in_this_process), Silent())  # type: ignore[arg-type]
+    return folder / "run" / "read"
+
+
+def rows(step: Path, kind: str = "") -> list[dict[str, Any]]:
+    return [row for path in sorted((step / kind).glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+def manifest(step: Path) -> dict[str, Any]:
+    return dict(json.loads((step / "manifest.json").read_bytes()))
+
+
+def write(path: Path, records: list[dict[str, Any]], kind: str) -> Path:
+    """Write records as a file of a kind."""
+    if kind == "jsonl":
+        data = "".join(json.dumps(r) + "\n" for r in records).encode()
+    elif kind == "json":
+        data = json.dumps(records, indent=1).encode()
+    elif kind == "csv":
+        lines = [",".join(records[0]), *(",".join(f'"{v}"' for v in r.values()) for r in records)]
+        data = "\n".join(lines).encode()
+    else:
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(records), sink, row_group_size=2)
+        data = sink.getvalue().to_pybytes()
+    path.write_bytes(gzip.compress(data) if path.name.endswith(".gz") else data)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "parquet"])
+def test_every_kind_of_file_gives_the_same_rows(kind: str, suffix: str, tmp_path: Path) -> None:
+    name = write(tmp_path / f"pairs.{kind}{suffix}", PAIRS, kind).name
+    step = read(tmp_path, {"name": "pairs", "path": name, "prompt": "q", "answer": "a", "license": "MIT"})
+    found = rows(step)
+    assert [r["messages"][0]["content"] for r in found] == [p["q"] for p in PAIRS]
+    assert [r["messages"][1]["content"] for r in found] == [p["a"] for p in PAIRS]
+    assert [r["index"] for r in found] == list(range(7))
+    assert {(r["license"], r["source"], r["exchanges"], r["answered"]) for r in found} == {("MIT", "pairs", 1, True)}
+    assert sorted(p.name for p in step.glob("*.parquet")) == [f"pairs-0000{i}.parquet" for i in range(3)]
+    assert manifest(step)["rows_in"] == manifest(step)["rows_kept"] == 7
+
+
+SHAPES = [
+    ({"instruction": "Say hi", "input": "", "output": "hi"}, "alpaca", ["Say hi", "hi"]),
+    ({"instruction": "Add", "input": "1, 2", "response": "3"}, "alpaca", ["Add\n\n1, 2", "3"]),
+    ({"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}, "sharegpt", ["a", "b"]),
+    ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}, "messages", ["a", "b"]),
+    ({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}]}, "messages", ["a"]),
+    ({"conversations": [{"role": "user", "content": "a"}]}, "messages in conversations", ["a"]),
+    ({"question": "who?", "answer": ["me", "I"]}, "question -> answer", ["who?", "me"]),
+    ({"question": "who?", "answer": []}, "question -> answer", ["who?"]),
+    ({"text": "only this"}, "text -> no answer", ["only this"]),
+]
+
+
+@pytest.mark.parametrize(("record", "said", "texts"), SHAPES)
+def test_shapes_are_detected_and_said(record: dict[str, Any], said: str, texts: list[str], tmp_path: Path) -> None:
+    write(tmp_path / "x.jsonl", [record], "jsonl")
+    step = read(tmp_path, {"name": "x", "path": "x.jsonl", "turns": "all"})
+    assert [m["content"] for m in rows(step)[0]["messages"]] == texts
+    assert said in json.loads((step / "x.json").read_bytes())["facts"]["said"]
+
+
+def test_first_turn_or_all(tmp_path: Path) -> None:
+    roles = ["system", "user", "assistant", "user", "assistant"]
+    write(tmp_path / "x.jsonl", [{"messages": [{"role": r, "content": f"{r} {i}"} for i, r in enumerate(roles)]}], "jsonl")
+    first = rows(read(tmp_path, {"name": "x", "path": "x.jsonl"}))[0]
+    assert [m["content"] for m in first["messages"]] == ["system 0", "user 1", "assistant 2"]
+    both = rows(read(tmp_path, {"name": "x", "path": "x.jsonl", "turns": "all"}))[0]
+    assert (len(both["messages"]), both["exchanges"]) == (5, 2)
+
+
+def test_where_and_limit(tmp_path: Path) -> None:
+    write(tmp_path / "x.jsonl", PAIRS, "jsonl")
+    source = {"name": "x", "path": "x.jsonl", "prompt": "q", "where": {"kind": ["even"]}, "limit": 3}
+    step = read(tmp_path, source)
+    assert [r["index"] for r in rows(step)] == [0, 2, 4]
+    assert manifest(step)["rejected"] == {"read.where": 2}
+    with pytest.raises(UserError, match="no column 'knd'; did you mean kind"):
+        read(tmp_path, {**source, "where": {"knd": "even"}})
+
+
+def test_ids_survive_reordering_and_resharding(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", PAIRS, "jsonl")
+    shuffled = random.Random(1).sample(PAIRS, len(PAIRS))
+    write(tmp_path / "b.jsonl", shuffled, "jsonl")
+    source = {"name": "x", "prompt": "q", "answer": "a"}
+    one = {r["messages"][0]["content"]: r["id"] for r in rows(read(tmp_path, {**source, "path": "a.jsonl"}))}
+    two = {r["messages"][0]["content"]: r["id"] for r in rows(read(tmp_path, {**source, "path": "b.jsonl"}, rows_per_shard=2))}
+    assert one == two
+    assert len(set(one.values())) == 7
+
+
+def test_globs_folders_and_several_files(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in" / "b.jsonl", PAIRS[:2], "jsonl")
+    write(tmp_path / "in" / "a.parquet", PAIRS[2:], "parquet")
+    for path in ("in", "in/*", "in/[ab].*"):
+        found = rows(read(tmp_path, {"name": "x", "path": path, "prompt": "q"}))
+        assert [r["messages"][0]["content"] for r in found] == [p["q"] for p in [*PAIRS[2:], *PAIRS[:2]]]
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_hugging_face_dataset_folder(streaming: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "set" / "data"
+    folder.mkdir(parents=True)
+    write(folder / "test-0.parquet", PAIRS, "parquet")
+    source = {"name": "x", "hf": "set", "split": "test", "streaming": streaming, "prompt": "q", "answer": "a"}
+    found = rows(read(tmp_path, source))
+    assert [r["messages"][0]["content"] for r in found] == [p["q"] for p in PAIRS]
+    with pytest.raises(UserError, match="source x: cannot read the dataset set"):
+        read(tmp_path, {**source, "split": "nosuch"})
+
+
+TEXT = json.dumps({"q": "fine?", "a": "yes"})
+BAD_LINES = [
+    ('{"q": "torn', "read.bad_json"),
+    ("[1, 2]", "read.not_an_object"),
+    ('{"q": 5, "a": "x"}', "read.wrong_type"),
+    ('{"q": "x", "a": {"b": 1}}', "read.wrong_type"),
+    ('{"a": "x"}', "read.missing_column"),
+    ('{"q": "a \\ud83d b", "a": "x"}', "read.lone_surrogate"),
+    ('{"q": "x", "a": "\\udc00"}', "read.lone_surrogate"),
+    ('{"q": "a\\u0000b", "a": "x"}', "read.nul"),
+    ('{"q": "", "a": "x"}', "read.empty_prompt"),
+    ('{"q": " \\n", "a": "x"}', "read.empty_prompt"),
+    (json.dumps({"q": "long " * 200_000, "a": "x"}), "read.prompt_too_large"),
+    (b'{"q": "\xff\xfe", "a": "x"}', "read.bad_utf8"),
+    ("9" * 5000, "read."),
+    ("[" * 100_000, "read.bad_json"),
+]
+
+
+@pytest.mark.parametrize(("line", "reason"), BAD_LINES)
+def test_a_bad_record_is_a_reject_with_its_place(line: str | bytes, reason: str, tmp_path: Path) -> None:
+    raw = line.encode() if isinstance(line, str) else line
+    (tmp_path / "x.jsonl").write_bytes(TEXT.encode() + b"\n\n" + raw + b"\n" + TEXT.replace("fine", "good").encode())
+    step = read(tmp_path, {"name": "x", "path": "x.jsonl", "prompt": "q", "answer": "a"})
+    (reject,) = rows(step, "rejects")
+    assert reject["reject"].startswith(reason)
+    assert (reject["place"], reject["index"], reject["source"]) == ("x.jsonl:3", 1, "x")
+    assert reject["raw"].startswith(raw.decode("utf-8", "backslashreplace")[:1000])
+    assert len(rows(step)) == 2
+    assert manifest(step)["rows_in"] == 3
+
+
+def test_bad_csv_rows(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b'q,a\nfine,yes\n"two\nlines",yes\none\n\xff,x\nlast,yes\n')
+    step = read(tmp_path, {"name": "x", "path": "x.csv", "prompt": "q", "answer": "a"})
+    assert [r["messages"][0]["content"] for r in rows(step)] == ["fine", "two\nlines", "last"]
+    rejects = [(r["place"], r["reject"].split(":")[0]) for r in rows(step, "rejects")]
+    assert rejects == [("x.csv:5", "read.bad_csv"), ("x.csv:6", "read.bad_utf8")]
+
+
+def torn(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+@pytest.mark.parametrize(
+    ("name", "prepare", "message"),
+    [
+        ("x.parquet", torn, r"x.parquet:row 0: not readable as Parquet .* torn"),
+        ("x.parquet.gz", torn, r"x.parquet.gz is torn: .*Fetch the file again"),
+        ("x.jsonl.gz", torn, r"x.jsonl.gz is torn: .*Fetch the file again"),
+        ("x.json", torn, r"x.json:\d+:\d+: .*The file is torn or not JSON; fetch it again"),
+        ("x.jsonl", lambda p: p.write_bytes(b""), r"x.jsonl is empty \(0 bytes\)"),
+        ("x.jsonl", lambda p: p.write_bytes(b"\n \n"), r"holds no records"),
+        ("x.json", lambda p: p.write_bytes(b'{"a": 1}\n'), r"no column 'q'; valid: a"),
+        ("x.json", lambda p: p.write_bytes(b'"text"'), r"a \.json source is a list of objects"),
+        ("x.csv", lambda p: p.write_bytes(b'q,a\nx,y\n"open,y\nz,z\n'), r"x.csv:3: .*quote that opens"),
+        ("x.csv", lambda p: p.write_bytes(b"question,a\nx,y\n"), r"no column 'q'; did you mean|no column 'q'; valid"),
+        ("x.txt", lambda p: p.write_bytes(b"hello"), r"x.txt is none of \.jsonl"),
+    ],
+)
+def test_a_bad_file_is_one_clear_error(name: str, prepare: Any, message: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    kind = name.split(".")[1]
+    write(path, PAIRS, kind if kind != "txt" else "jsonl")
+    prepare(path)
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, {"name": "x", "path": name, "prompt": "q", "answer": "a"})
+
+
+def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
+    write(tmp_path / "pairs.jsonl", PAIRS, "jsonl")
+    with pytest.raises(UserError, match=r"no file at .*pair\.jsonl; did you mean pairs\.jsonl"):
+        read(tmp_path, {"name": "x", "path": "pair.jsonl", "prompt": "q"})
+
+
+def test_a_killed_read_goes_on_after_its_last_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop in the middle of a source: the parts that were finished are not written again."""
+    from pipelines.steps import read as step
+
+    write(tmp_path / "x.jsonl", PAIRS, "jsonl")
+    source = {"name": "x", "path": "x.jsonl", "prompt": "q", "answer": "a"}
+    undisturbed = rows(read(tmp_path, source))
+    (tmp_path / "run" / "read" / "x.json").unlink()
+    take, stopped = step._Reader._take, []
+
+    def stop_at_5(reader: Any, record: Any, writer: Any) -> bool:
+        if reader.position == 5 and not stopped:
+            stopped.append(True)
+            raise KeyboardInterrupt
+        return take(reader, record, writer)
+
+    for path in (tmp_path / "run").rglob("*.parquet"):
+        path.unlink()
+    monkeypatch.setattr(step._Reader, "_take", stop_at_5)
+    with pytest.raises(KeyboardInterrupt):
+        read(tmp_path, source)
+    before = (tmp_path / "run" / "read" / "x-00000.parquet").stat()
+    assert not (tmp_path / "run" / "read" / "x-00001.parquet").exists()
+    step_dir = read(tmp_path, source)
+    after = (step_dir / "x-00000.parquet").stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    assert rows(step_dir) == undisturbed
