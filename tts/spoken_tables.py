@@ -1,0 +1,88 @@
+"""What is written short and spoken long: abbreviations, units, currencies, months and symbols."""
+
+# Case matters, as it does below. The full stop is part of the abbreviation.
+ABBREVIATIONS: dict[str, str] = {
+    "Mr.": "Mister", "Mrs.": "Missus", "Ms.": "Miz", "Dr.": "Doctor", "Prof.": "Professor",
+    "Jr.": "Junior", "Sr.": "Senior", "Capt.": "Captain", "Gen.": "General", "Sgt.": "Sergeant",
+    "Lt.": "Lieutenant", "Col.": "Colonel", "Gov.": "Governor", "Sen.": "Senator",
+    "Rep.": "Representative", "Rev.": "Reverend", "Hon.": "Honorable", "St.": "Saint",
+    "Mt.": "Mount", "Ft.": "Fort", "Ave.": "Avenue", "Blvd.": "Boulevard", "Rd.": "Road",
+    "Inc.": "Incorporated", "Ltd.": "Limited", "Corp.": "Corporation", "Co.": "Company",
+    "Dept.": "Department", "Univ.": "University", "Approx.": "Approximately",
+    "approx.": "approximately", "e.g.": "for example", "E.g.": "For example",
+    "i.e.": "that is", "I.e.": "That is", "etc.": "et cetera", "vs.": "versus", "Vs.": "Versus",
+    "al.": "al", "cf.": "compare", "a.m.": "a m", "p.m.": "p m", "A.M.": "A M", "P.M.": "P M",
+    "Jan.": "January", "Feb.": "February", "Apr.": "April", "Aug.": "August",
+    "Sept.": "September", "Sep.": "September", "Oct.": "October", "Nov.": "November",
+    "Dec.": "December",
+}  # fmt: skip
+
+# Only before a number.
+NUMBERED: dict[str, str] = {
+    "No.": "number", "no.": "number", "Nos.": "numbers", "Fig.": "Figure", "fig.": "figure",
+    "Figs.": "Figures", "figs.": "figures", "Eq.": "Equation", "eq.": "equation",
+    "Ch.": "Chapter", "ch.": "chapter", "Sec.": "Section", "sec.": "section",
+    "Vol.": "Volume", "vol.": "volume", "p.": "page", "pp.": "pages", "Mar.": "March",
+}  # fmt: skip
+
+MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September",
+    "October", "November", "December",
+)  # fmt: skip
+
+# After a number; case matters. "in" is left out: it is far more often the word.
+UNITS: dict[str, tuple[str, str]] = {
+    "km/h": ("kilometer per hour", "kilometers per hour"),
+    "kph": ("kilometer per hour", "kilometers per hour"),
+    "mph": ("mile per hour", "miles per hour"),
+    "m/s": ("meter per second", "meters per second"),
+    "km": ("kilometer", "kilometers"), "cm": ("centimeter", "centimeters"),
+    "mm": ("millimeter", "millimeters"), "m": ("meter", "meters"),
+    "mi": ("mile", "miles"), "ft": ("foot", "feet"), "yd": ("yard", "yards"),
+    "kg": ("kilogram", "kilograms"), "mg": ("milligram", "milligrams"), "g": ("gram", "grams"),
+    "lbs": ("pound", "pounds"), "lb": ("pound", "pounds"), "oz": ("ounce", "ounces"),
+    "ml": ("milliliter", "milliliters"), "mL": ("milliliter", "milliliters"),
+    "L": ("liter", "liters"), "l": ("liter", "liters"), "tsp": ("teaspoon", "teaspoons"),
+    "tbsp": ("tablespoon", "tablespoons"), "kB": ("kilobyte", "kilobytes"),
+    "KB": ("kilobyte", "kilobytes"), "MB": ("megabyte", "megabytes"),
+    "GB": ("gigabyte", "gigabytes"), "TB": ("terabyte", "terabytes"),
+    "kHz": ("kilohertz", "kilohertz"), "MHz": ("megahertz", "megahertz"),
+    "GHz": ("gigahertz", "gigahertz"), "Hz": ("hertz", "hertz"),
+    "kWh": ("kilowatt hour", "kilowatt hours"), "kW": ("kilowatt", "kilowatts"),
+    "MW": ("megawatt", "megawatts"), "W": ("watt", "watts"), "V": ("volt", "volts"),
+    "ms": ("millisecond", "milliseconds"), "secs": ("second", "seconds"),
+    "sec": ("second", "seconds"), "s": ("second", "seconds"), "mins": ("minute", "minutes"),
+    "min": ("minute", "minutes"), "hrs": ("hour", "hours"), "hr": ("hour", "hours"),
+    "h": ("hour", "hours"), "yrs": ("year", "years"), "yr": ("year", "years"),
+    "kcal": ("kilocalorie", "kilocalories"), "px": ("pixel", "pixels"),
+    "°C": ("degree Celsius", "degrees Celsius"),
+    "°F": ("degree Fahrenheit", "degrees Fahrenheit"), "°": ("degree", "degrees"),
+    "%": ("percent", "percent"),
+}  # fmt: skip
+
+# Symbol -> unit, units, hundredth, hundredths.
+CURRENCIES: dict[str, tuple[str, str, str, str]] = {
+    "$": ("dollar", "dollars", "cent", "cents"),
+    "£": ("pound", "pounds", "penny", "pence"),
+    "€": ("euro", "euros", "cent", "cents"),
+    "₹": ("rupee", "rupees", "paisa", "paise"),
+    "¥": ("yen", "yen", "sen", "sen"),
+}
+
+MAGNITUDES: dict[str, str] = {
+    "k": "thousand", "K": "thousand", "m": "million", "M": "million", "bn": "billion",
+    "b": "billion", "B": "billion", "T": "trillion", "tn": "trillion",
+}  # fmt: skip
+
+# Longer ones first where one begins another: they are tried in this order.
+SYMBOLS: dict[str, str] = {
+    "<=": "less than or equal to", ">=": "greater than or equal to", "!=": "not equal to",
+    "==": "equals", "->": "to", "=>": "to", "&": "and", "@": "at", "#": "number", "%": "percent",
+    "*": "asterisk", "+": "plus", "=": "equals", "<": "less than", ">": "greater than",
+    "~": "about", "^": "caret", "|": "bar", "\\": "backslash", "_": "underscore", "/": "slash",
+    "$": "dollar", "£": "pound", "€": "euro", "¥": "yen", "₹": "rupee", "¢": "cents",
+    "×": "times", "÷": "divided by", "±": "plus or minus", "≤": "less than or equal to",
+    "≥": "greater than or equal to", "≠": "not equal to", "≈": "approximately", "→": "to",
+    "√": "square root of", "∞": "infinity", "π": "pi", "°": "degrees", "©": "copyright",
+    "®": "registered", "™": "trademark", "§": "section", "µ": "micro", "⁄": "slash",
+}  # fmt: skip
