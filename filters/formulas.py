@@ -1,0 +1,49 @@
+"""Evidence: LaTeX, and formulas that cannot be followed by ear."""
+
+import re
+
+_LATEX = re.compile(
+    r"\\[a-zA-Z]{2,}|\\[()\[\]{}]|\$\$|\$[A-Za-z\\({][^$\n]{0,100}[\\^_={}][^$\n]{0,100}\$"
+    r"|\$[A-Za-z]\$"
+    r"|[\w)][_^]\{"
+)
+_POWER = re.compile(r"[\w)\]] ?\^ ?[\w({-]|\b[a-zA-Z)]\*\*\d")
+_SUPERSCRIPT = re.compile(r"(?<![kcmd]m)(?<!\bm)(?<!\bft)(?<!\bin)[⁰¹²³⁴-⁹ⁿ]")
+_SYMBOLS = re.compile("[∀-∂∆-∑√-∠∧-∳∴∵≠-⊿⟨⟩ℝℕℤℚℂ]")
+_FUNCTION = re.compile(
+    r"\b(?:[fgh]|sin|cos|tan|log|ln|exp|sqrt|lim|max|min|[PE])\s?\([\w|+*/ ,^.-]{1,30}\)"
+    r"|\b[a-z]'{1,2}\([a-z]\)"
+)
+_TERM = r"(?:\d[\d.,]{0,20}[a-z]{0,2}|[a-zA-Z]|[()])"
+_OPERATOR = re.compile(
+    rf"(?<!\w)[({{]{{0,3}}{_TERM} ?(?:[<>]=|[=+*×÷·±<>≤≥]| [-–−/] |/(?=[a-zA-Z(]))"
+    rf"(?= ?[-({{]{{0,3}}{_TERM}(?![\w']))"
+)
+_HUG = re.compile(r"\) ?[*/+=] ?[\d(a-z]|\d ?[*×+] ?\(|[\d)][a-z]?\([\da-z] ?[-+*/]")
+_MOST_OPERATORS = 3
+
+
+def find_latex(text: str) -> str | None:
+    """The first LaTeX command or formula in `text` that is hard to follow by ear, else None.
+
+    Kept: percentages, money, fractions, units with a square or cube, and equations of at most
+    three operators ("2x + 3 = 7"). Rejected: LaTeX, powers, mathematical symbols, functions of
+    brackets, parentheses that touch an operator, and anything longer.
+
+    >>> find_latex("What is two plus two, and what is 15% of 80?")
+    >>> find_latex("If 2x + 3 = 7, what is x? I have $5 and $10, and 30 m² of floor.")
+    >>> find_latex("Evaluate \\\\frac{1}{2} of $x^2$")
+    '\\\\frac'
+    >>> find_latex("Factor x^2 - 5x + 6")
+    'x^2'
+    """
+    if ("\\" in text or "$" in text or "{" in text) and (match := _LATEX.search(text)):
+        return match.group()
+    if ("^" in text or "**" in text) and (match := _POWER.search(text)):
+        return match.group()
+    if not text.isascii() and (match := _SUPERSCRIPT.search(text) or _SYMBOLS.search(text)):
+        return match.group()
+    if "(" in text and (match := _FUNCTION.search(text) or _HUG.search(text)):
+        return match.group()
+    operators = _OPERATOR.findall(text)
+    return " ".join(operators) if len(operators) > _MOST_OPERATORS else None

@@ -1,0 +1,75 @@
+"""The verdict: on labels of our own writing, and as a law on any text."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from filters.speakable import RULES, unspeakable
+
+LABELS = [
+    json.loads(line)
+    for line in (Path(__file__).parent / "data" / "prompts.jsonl").read_text("utf-8").splitlines()
+]
+SPEAKABLE = [row["text"] for row in LABELS if row["reason"] is None]
+UNSPEAKABLE = [(row["text"], row["reason"]) for row in LABELS if row["reason"] is not None]
+SIGNS = st.text(alphabet="aA1 .,:;?!'\"`()[]{}<>|/\\@#$%^&*_-+=~\n\té漢😀→α²", max_size=80)
+
+
+def kind_of(verdict: str | None) -> str | None:
+    return None if verdict is None else verdict.split(":")[0]
+
+
+def test_labels_are_enough_and_cover_every_kind() -> None:
+    assert len(LABELS) >= 300
+    assert {reason for _, reason in UNSPEAKABLE} == set(RULES)
+
+
+def test_precision_and_recall_of_speakable_are_at_least_95_percent() -> None:
+    kept_right = sum(unspeakable(text) is None for text in SPEAKABLE)
+    kept_wrong = sum(unspeakable(text) is None for text, _ in UNSPEAKABLE)
+    assert kept_right / len(SPEAKABLE) >= 0.95
+    assert kept_right / (kept_right + kept_wrong) >= 0.95
+
+
+def test_the_reason_given_is_the_labelled_one_in_nine_of_ten() -> None:
+    right = sum(kind_of(unspeakable(text)) == reason for text, reason in UNSPEAKABLE)
+    assert right / len(UNSPEAKABLE) >= 0.9
+
+
+@pytest.mark.parametrize(("kind", "n"), [(k, 5) for k in RULES])
+def test_each_kind_is_found_by_its_own_rule(kind: str, n: int) -> None:
+    found = sum(RULES[kind](text) is not None for text, reason in UNSPEAKABLE if reason == kind)
+    assert found >= n
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(st.text(max_size=200), SIGNS))
+def test_any_text_gets_one_well_formed_verdict(text: str) -> None:
+    verdict = unspeakable(text)
+    assert verdict == unspeakable(text)
+    if verdict is not None:
+        kind, _, evidence = verdict.partition(":")
+        assert kind in RULES
+        assert len(evidence) <= 40
+        assert "\n" not in evidence
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from(["what", "is", "the", "red", "house", "of", "rain"]), min_size=1))
+def test_plain_words_are_always_speakable(words: list[str]) -> None:
+    assert unspeakable(" ".join(words)) is None
+
+
+@pytest.mark.parametrize("unit", ["a", "1", " ", "(", "a.", "a/", "1,", "a_", '"', "|", "A "])
+def test_a_megabyte_of_anything_ends_within_a_second(unit: str) -> None:
+    start = time.process_time()
+    unspeakable(unit * (1_000_000 // len(unit)))
+    assert time.process_time() - start < 1
+
+
+def test_what_stands_at_the_end_of_a_long_prompt_is_seen() -> None:
+    assert unspeakable("red house " * 3_000 + "and then:") == "dangling::"
