@@ -24,21 +24,34 @@ _MOST_OPERATORS = 3
 
 
 def find_latex(text: str) -> str | None:
-    """The first LaTeX command or formula in `text` that is hard to follow by ear, else None.
-
-    Kept: percentages, money, fractions, units with a square or cube, and equations of at most
-    three operators ("2x + 3 = 7"). Rejected: LaTeX, powers, mathematical symbols, functions of
-    brackets, parentheses that touch an operator, and anything longer.
+    """The first LaTeX command in `text`, else None. A dollar sign before a number is money.
 
     >>> find_latex("What is two plus two, and what is 15% of 80?")
-    >>> find_latex("If 2x + 3 = 7, what is x? I have $5 and $10, and 30 m² of floor.")
+    >>> find_latex("I have $5 and $10, and C:\\\\ is a drive.")
     >>> find_latex("Evaluate \\\\frac{1}{2} of $x^2$")
     '\\\\frac'
-    >>> find_latex("Factor x^2 - 5x + 6")
-    'x^2'
+    >>> find_latex("Where is $f(x) = y$ zero?")
+    '$f(x) = y$'
     """
     if ("\\" in text or "$" in text or "{" in text) and (match := _LATEX.search(text)):
         return match.group()
+    return None
+
+
+def find_formula(text: str) -> str | None:
+    """The first formula in `text` that is hard to follow by ear, else None.
+
+    Kept: percentages, fractions, units with a square or cube, and equations of at most three
+    operators ("2x + 3 = 7"). Rejected: powers, mathematical symbols, functions of brackets,
+    parentheses that touch an operator, and anything longer.
+
+    >>> find_formula("What is 3 + 4, and what is 15% of 80?")
+    >>> find_formula("If 2x + 3 = 7, what is x? I have $5 and $10, and 30 m² of floor.")
+    >>> find_formula("Factor x^2 - 5x + 6")
+    'x^2'
+    >>> find_formula("When is f(x) zero?")
+    'f(x)'
+    """
     if ("^" in text or "**" in text) and (match := _POWER.search(text)):
         return match.group()
     if not text.isascii() and (match := _SUPERSCRIPT.search(text) or _SYMBOLS.search(text)):

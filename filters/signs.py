@@ -46,7 +46,7 @@ def find_symbols(text: str) -> str | None:
     >>> find_symbols("Is water → ice?")
     '→'
     """
-    if not text.isascii() and (match := _PICTURES.search(text) or _GREEK.search(text)):
+    if not text.isascii() and (match := _PICTURES.search(text) or _greek_sign(text)):
         return match.group()
     if not text.isprintable() and (match := _PICTURES.search(text)):
         return repr(match.group())
@@ -59,6 +59,13 @@ def find_symbols(text: str) -> str | None:
     if len(text) >= 60 and (match := _LONG_WORD.search(text)):
         return match.group()
     return None
+
+
+def _greek_sign(text: str) -> re.Match[str] | None:
+    """The first Greek letter, unless most letters are: then it is Greek, and a matter of language."""
+    if 2 * len(_GREEK.findall(text)) > sum(map(str.isalpha, text)):
+        return None
+    return _GREEK.search(text)
 
 
 def find_digits(text: str) -> str | None:

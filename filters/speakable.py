@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from filters.code import find_code
 from filters.context import find_dangling, find_missing_context
-from filters.formulas import find_latex
+from filters.formulas import find_formula, find_latex
 from filters.layout import LAYOUT_RULES
 from filters.links import find_url
 from filters.scaffold import find_scaffold
@@ -18,11 +18,12 @@ from filters.signs import find_caps, find_digits, find_symbols
 RULES: dict[str, Callable[[str], str | None]] = {
     "url": find_url,
     **LAYOUT_RULES,
-    "code": find_code,
     "latex": find_latex,
+    "code": find_code,
+    "formula": find_formula,
     "scaffold": find_scaffold,
-    "symbols": find_symbols,
     "digits": find_digits,
+    "symbols": find_symbols,
     "caps": find_caps,
     "dangling": find_dangling,
     "missing_context": find_missing_context,

@@ -23,7 +23,7 @@ def card_unit(recipe: Recipe, outputs: Outputs) -> list[Unit]:
     """Return the one unit of the card: it reads the exported files, and knows the funnel."""
     files = [name for key in ("export", "export.audio") for r in outputs.records(key).values() for name in r.files]
     said = {name: record.facts["said"] for name, record in outputs.records("read").items()}
-    return [Unit("README", ("mix/mixture.json", *files), args={"funnel": asdict(measure(outputs)), "said": said})]
+    return [Unit("README", ("mixture.json", *files), args={"funnel": asdict(measure(outputs)), "said": said})]
 
 
 def write_card(job: Job) -> Outcome:

@@ -18,19 +18,14 @@ if TYPE_CHECKING:
     from pipelines.recipe import Recipe
 
 EXAMPLES = """
+\b
 Examples:
-
-  speechmill plan configs/quickstart.yaml               what would run, and why
-
-  speechmill run configs/quickstart.yaml                everything, on all cores
-
-  speechmill tts configs/quickstart.yaml --workers 1    up to and with speaking
-
-  speechmill run configs/quickstart.yaml --set filter.rules.length.below=32 --run-dir runs/short
-
-  speechmill status configs/quickstart.yaml             from another shell
-
-  speechmill verify configs/quickstart.yaml             re-count every promise
+  speechmill plan configs/quickstart.yaml             what would run, and why
+  speechmill run configs/quickstart.yaml              everything, on all cores
+  speechmill tts configs/quickstart.yaml --workers 1  speaking, and what it needs
+  speechmill run configs/quickstart.yaml --set filter.rules.length.below=32
+  speechmill status configs/quickstart.yaml           from another shell
+  speechmill verify configs/quickstart.yaml           re-count every promise
 """
 
 app = typer.Typer(
@@ -53,7 +48,10 @@ Address = Annotated[str | None, typer.Option(help="of a running Ray cluster, suc
 def _load(path: Path, changes: list[str], run_dir: str | None) -> Recipe:
     from pipelines.recipe import load_recipe
 
-    return load_recipe(path, changes, run_dir)
+    recipe = load_recipe(path, changes, run_dir)
+    if recipe.run_path.exists() and not recipe.run_path.is_dir():
+        raise UserError(f"the run folder {recipe.run_path} is a file. Name a folder with --run-dir.")
+    return recipe
 
 
 def _load_run(path: Path, changes: list[str] | None = None, run_dir: str | None = None) -> Recipe:

@@ -66,7 +66,7 @@ def print_funnel(console: Console, funnel: Funnel, run_dir: Path) -> None:
     console.print(
         f"\nspeech: {funnel.seconds / 3600:.2f} hours, {funnel.tokens:,} sound tokens\n", soft_wrap=True
     )
-    lock = json.loads((run_dir / "mix" / "mixture.json").read_text())
+    lock = json.loads((run_dir / "mixture.json").read_text())
     mixed = Table("mixture", "part", "percent", "quota", "chosen", "available", box=None, pad_edge=False)
     for column in mixed.columns[2:]:
         column.justify = "right"

@@ -43,8 +43,8 @@ def digest_json(value: Any) -> str:
 
 
 def to_json(value: Any) -> bytes:
-    """Return the bytes of a JSON file: indented, keys sorted, so that equal values are equal files."""
-    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    """Return the bytes of a JSON file: indented, for people too."""
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 @dataclass(frozen=True)

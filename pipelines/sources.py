@@ -138,7 +138,7 @@ def _parse_line(line: bytes, place: str) -> SourceRecord:
         return SourceRecord(place, json.loads(line.decode("utf-8")), raw=line)
     except UnicodeDecodeError as error:
         return SourceRecord(place, None, f"bad_utf8:{error.reason} at byte {error.start}", line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError
         return SourceRecord(place, None, f"bad_json:{error}", line)
 
 
@@ -156,6 +156,10 @@ def _read_json(file: IO[bytes], name: str) -> Iterator[SourceRecord]:
                     yield _parse_line(line, f"{name}:{number}")
             return
         raise UserError(f"{name}:{error.lineno}:{error.colno}: {error.msg}. The file is torn or not JSON; fetch it again.") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{name}: {error}. Mend the file, or write it as JSON lines: then a bad record is one reject.") from error
+    if isinstance(value, dict):
+        value = [value]  # JSON lines with one line
     if not isinstance(value, list):
         raise UserError(f"{name}: a .json source is a list of objects (or JSON lines), not {type(value).__name__}")
     for number, item in enumerate(value):

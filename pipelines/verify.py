@@ -190,7 +190,7 @@ def _quotas(run: Run) -> Checks:
 
 
 def _lockfile(run: Run) -> Checks:
-    lock = json.loads((run.folder / "mix" / "mixture.json").read_bytes())
+    lock = json.loads((run.folder / "mixture.json").read_bytes())
     for name, mixture in lock["mixtures"].items():
         ids: dict[str, list[str]] = {}
         for path in run.dataset(name):

@@ -66,7 +66,7 @@ def test_the_examples_hold_what_users_have() -> None:
 
 def test_the_quick_start_ends_by_saying_what_it_made(quickstart: tuple[Path, str]) -> None:
     run, said = quickstart
-    lock = json.loads((run / "mix" / "mixture.json").read_bytes())
+    lock = json.loads((run / "mixture.json").read_bytes())
     manifest = json.loads((run / "filter" / "manifest.json").read_bytes())
     for reason, rows in manifest["rejected"].items():
         line = next(line for line in said.splitlines() if f"- {reason} " in line)

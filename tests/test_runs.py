@@ -173,7 +173,8 @@ def limited(kib: int, *arguments: str | Path) -> subprocess.CompletedProcess[str
 
 def test_a_disk_that_is_full_loses_nothing_that_was_finished(finished: Path, tmp_path: Path) -> None:
     recipe, run = write_recipe(tmp_path), tmp_path / "run"
-    result = limited(400, "run", recipe, "--workers", "0")
+    assert_done(speechmill("filter", recipe, "--workers", "0"))
+    result = limited(1000, "run", recipe, "--workers", "0")
     assert result.returncode == 1, result.stdout
     assert "cannot write to" in result.stderr
     assert "What was finished is safe" in result.stderr
@@ -185,12 +186,14 @@ def test_a_disk_that_is_full_loses_nothing_that_was_finished(finished: Path, tmp
 
 
 def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
-    recipe = write_recipe(tmp_path)
-    (tmp_path / "run").write_text("a file where the folder should be")
-    result = speechmill("run", recipe, "--workers", "0")
+    result = speechmill("run", write_recipe(tmp_path), "--workers", "0", "--run-dir", "/proc/run")
     assert result.returncode == 1
-    assert "cannot write the run folder" in result.stderr
+    assert "cannot write the run folder /proc/run" in result.stderr
     assert "Traceback" not in result.stderr
+    (tmp_path / "run").write_text("a file where the folder should be")
+    result = speechmill("run", tmp_path / "recipe.yaml", "--workers", "0")
+    assert result.returncode == 2
+    assert "is a file. Name a folder with --run-dir" in result.stderr
 
 
 def test_too_few_cpus_are_said_before_anything_hangs(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pipelines.recipe import Mixture, Recipe
 from pipelines.shards import Counts, digest_json, to_json
 from pipelines.tasks import TASKS, Shape
 
-LOCKFILE = "mix/mixture.json"
+LOCKFILE = "mixture.json"
 
 
 def chosen_file(mixture: str) -> str:

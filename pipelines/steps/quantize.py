@@ -16,7 +16,10 @@ from quantize.tokenizer import Tokenizer
 
 @lru_cache(maxsize=1)
 def _tokenizer(name: str) -> Tokenizer:
-    """Return the tokenizer, loaded once in a process."""
+    """Return the tokenizer, loaded once in a process; workers are the parallelism, so torch gets one thread."""
+    import torch
+
+    torch.set_num_threads(1)
     return TOKENIZERS[name]()
 
 
