@@ -1,6 +1,6 @@
 """What a finished run costs when asked again: `run`, `plan` and `status` over 200 shards.
 
-    python benchmarks/nothing_to_do.py --shards 200
+python benchmarks/nothing_to_do.py --shards 200
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def main() -> None:
     shards = parser.parse_args().shards
     with tempfile.TemporaryDirectory() as folder:
         rows = 2 * shards
-        lines = [f'{{"prompt": "Please tell me what the number {i} means to you.", "answer": "Much."}}' for i in range(rows)]
+        lines = [
+            f'{{"prompt": "Please tell me what the number {i} means to you.", "answer": "Much."}}' for i in range(rows)
+        ]
         Path(folder, "rows.jsonl").write_text("\n".join(lines))
         recipe = {
             "name": "many",

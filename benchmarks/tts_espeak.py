@@ -113,9 +113,7 @@ def main() -> None:
         prompts = [ask.format(thing) for ask, thing in itertools.product(ASKS, THINGS)]
     engine = Espeak()
     voices = [args.voice] if args.voice else sorted(engine.voices)
-    deliveries = [
-        draw_delivery(0, f"{i}", voices, (150, 200), (30, 70)) for i in range(len(prompts))
-    ]
+    deliveries = [draw_delivery(0, f"{i}", voices, (150, 200), (30, 70)) for i in range(len(prompts))]
     deliveries.sort(key=lambda delivery: delivery.voice)  # raw pays 1.4 ms for a change of voice
     texts = [spoken_form(prompt) for prompt in prompts]
 
@@ -131,9 +129,7 @@ def main() -> None:
         return n_total
 
     words = [len(prompt.split()) for prompt in prompts]
-    print(
-        f"{engine.version}, one core, {len(prompts)} prompts of {min(words)} to {max(words)} words"
-    )
+    print(f"{engine.version}, one core, {len(prompts)} prompts of {min(words)} to {max(words)} words")
     runs = {
         "raw engine": lambda: raw_samples(texts, deliveries),
         "bit-exact engine": exact,

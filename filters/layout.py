@@ -25,9 +25,7 @@ _BULLET_LINE = re.compile(
 )
 _INLINE_NUMBER = re.compile(r"(?:^|\s)[(#]?([123])[.)]\s?[^\W\d]")
 _OPTION = re.compile(r"(?:^|[\s(\[,;])(\(?)([A-Ea-e])([).:])(?=\s?[\w\"'$-])", re.M)
-_OPTION_LABEL = re.compile(
-    r"(?mi)^[ \t]{0,8}(?:-|the )?(?:answer )?(?:options|choices)(?: are)?\s?:"
-)
+_OPTION_LABEL = re.compile(r"(?mi)^[ \t]{0,8}(?:-|the )?(?:answer )?(?:options|choices)(?: are)?\s?:")
 
 
 def find_markup(text: str) -> str | None:

@@ -35,17 +35,13 @@ def load_ranks() -> dict[bytes, int]:
     lines = _VOCABULARY.read_bytes().splitlines()
     ranks = {base64.b64decode(token): int(rank) for token, rank in (line.split() for line in lines)}
     if len(ranks) != _N_RANKS:
-        raise ValueError(
-            f"{_VOCABULARY} holds {len(ranks)} tokens, not {_N_RANKS}: restore the file"
-        )
+        raise ValueError(f"{_VOCABULARY} holds {len(ranks)} tokens, not {_N_RANKS}: restore the file")
     return ranks
 
 
 @cache
 def _encoding() -> tiktoken.Encoding:
-    return tiktoken.Encoding(
-        "gpt2", pat_str=_SPLIT, mergeable_ranks=load_ranks(), special_tokens={}
-    )
+    return tiktoken.Encoding("gpt2", pat_str=_SPLIT, mergeable_ranks=load_ranks(), special_tokens={})
 
 
 def encode(text: str) -> list[int]:

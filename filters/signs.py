@@ -86,11 +86,7 @@ def find_digits(text: str) -> str | None:
     for run in _DIGIT_RUN.findall(text):
         if not _ROUND.fullmatch(run):
             return str(run)
-    if (
-        match := (_HEX_HINT.search(text) and _HEX.search(text))
-        or _GROUPED.search(text)
-        or _NUMBERS.search(text)
-    ):
+    if match := (_HEX_HINT.search(text) and _HEX.search(text)) or _GROUPED.search(text) or _NUMBERS.search(text):
         return match.group()
     if "-" in text and (match := _SERIAL.search(text)):
         return match.group()

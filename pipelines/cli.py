@@ -39,9 +39,14 @@ app = typer.Typer(
 
 RecipePath = Annotated[Path, typer.Argument(help="a recipe, such as configs/quickstart.yaml", metavar="RECIPE")]
 RunPath = Annotated[Path, typer.Argument(help="a recipe, or the folder of its run", metavar="RECIPE|RUN")]
-Changes = Annotated[list[str], typer.Option("--set", help="change an option: --set tts.too_long=split (repeatable)", metavar="STEP.OPTION=VALUE")]
+Changes = Annotated[
+    list[str],
+    typer.Option("--set", help="change an option: --set tts.too_long=split (repeatable)", metavar="STEP.OPTION=VALUE"),
+]
 RunDir = Annotated[str | None, typer.Option(help="run folder, instead of the recipe's")]
-Workers = Annotated[int | None, typer.Option(min=0, help="Ray workers, one CPU each (default: all CPUs); 0: no Ray, a plain loop")]
+Workers = Annotated[
+    int | None, typer.Option(min=0, help="Ray workers, one CPU each (default: all CPUs); 0: no Ray, a plain loop")
+]
 Address = Annotated[str | None, typer.Option(help="of a running Ray cluster, such as auto or ray://head:10001")]
 
 
@@ -120,7 +125,9 @@ def _stale_lines(plans: list[PassPlan]) -> Iterator[str]:
 
 
 @app.command()
-def run(recipe: RecipePath, set_: Changes = [], run_dir: RunDir = None, workers: Workers = None, address: Address = None) -> None:  # noqa: B006
+def run(
+    recipe: RecipePath, set_: Changes = [], run_dir: RunDir = None, workers: Workers = None, address: Address = None
+) -> None:
     """Run a whole recipe; what is done and still valid is not done again.
 
     Example: speechmill run configs/quickstart.yaml --workers 2
@@ -131,12 +138,12 @@ def run(recipe: RecipePath, set_: Changes = [], run_dir: RunDir = None, workers:
 def _verb(step: str, about: str) -> None:
     """Add the verb of a step: it makes the step, and what it needs that is not there yet."""
 
-    def command(recipe: RecipePath, set_: Changes = [], run_dir: RunDir = None, workers: Workers = None, address: Address = None) -> None:  # noqa: B006
+    def command(
+        recipe: RecipePath, set_: Changes = [], run_dir: RunDir = None, workers: Workers = None, address: Address = None
+    ) -> None:
         _execute(_load(recipe, set_, run_dir), step, workers, address)
 
-    command.__doc__ = (
-        f"{about}\n\nWhat it needs and is not there yet is made first.\n\nExample: speechmill {step} configs/quickstart.yaml"
-    )
+    command.__doc__ = f"{about}\n\nWhat it needs and is not there yet is made first.\n\nExample: speechmill {step} configs/quickstart.yaml"
     app.command(step)(command)
 
 
@@ -171,7 +178,12 @@ def plan(recipe: RecipePath, set_: Changes = [], run_dir: RunDir = None) -> None
         if p.waits_for and not p.count("stale"):
             whys.append(f"waits for {p.waits_for}")
         rows = sum(u.unit.rows for u in p.units)
-        cells = (str(len(p.units)) if known else "?", str(p.count("done")), str(p.count("stale")), str(p.count("to do")) if known else "?")
+        cells = (
+            str(len(p.units)) if known else "?",
+            str(p.count("done")),
+            str(p.count("stale")),
+            str(p.count("to do")) if known else "?",
+        )
         table.add_row(p.key, *cells, f"{rows:,}" if rows else "?" if not p.done else "", "; ".join(whys[:3]))
     console = make_console()
     console.print(f"run folder: {loaded.run_path}", markup=False)
@@ -192,7 +204,9 @@ def status(where: RunPath, run_dir: RunDir = None) -> None:
     recipe = _load_run(where, run_dir=run_dir)
     console = make_console()
     alive = is_locked(recipe.run_path)
-    console.print(f"{recipe.run_path}: {'running, ' + lock_owner(recipe.run_path) if alive else 'not running'}", markup=False)
+    console.print(
+        f"{recipe.run_path}: {'running, ' + lock_owner(recipe.run_path) if alive else 'not running'}", markup=False
+    )
     said = read_progress(recipe.run_path)
     plans, _ = plan_run(recipe, PASSES)
     for p in plans:
@@ -203,7 +217,10 @@ def status(where: RunPath, run_dir: RunDir = None) -> None:
             before = f"  {describe({**now, 'running': False})}" if now else ""
             console.print(f"{p.key:<18} done {before}", markup=False)
         else:
-            console.print(f"{p.key:<18} {p.count('done')}/{len(p.units) or '?'} shards done, {p.count('stale')} stale", markup=False)
+            console.print(
+                f"{p.key:<18} {p.count('done')}/{len(p.units) or '?'} shards done, {p.count('stale')} stale",
+                markup=False,
+            )
 
 
 @app.command()
@@ -219,7 +236,9 @@ def verify(where: RunPath, run_dir: RunDir = None) -> None:
     console = make_console()
     promises = check(open_run(_load_run(where, run_dir=run_dir).run_path))
     for promise in promises:
-        console.print(f"{'BROKEN' if promise.broken else 'kept  '}  {promise.name} ({promise.checked:,} checked)", markup=False)
+        console.print(
+            f"{'BROKEN' if promise.broken else 'kept  '}  {promise.name} ({promise.checked:,} checked)", markup=False
+        )
         for line in promise.broken[:SHOWN]:
             console.print(f"        {line}", markup=False)
     broken = sum(bool(promise.broken) for promise in promises)

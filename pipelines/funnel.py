@@ -42,9 +42,7 @@ def measure(outputs: Outputs) -> Funnel:
         for name, record in outputs.records("read").items():
             sources[name][key] = sum(kept[shard] for shard in record.facts["shards"])
     speech = outputs.facts("quantize")
-    return Funnel(
-        steps, sources, round(sum(s["seconds"] for s in speech), 3), sum(s["tokens"] for s in speech)
-    )
+    return Funnel(steps, sources, round(sum(s["seconds"] for s in speech), 3), sum(s["tokens"] for s in speech))
 
 
 def funnel_rows(funnel: Funnel) -> Iterable[tuple[str, str, int]]:
@@ -63,9 +61,7 @@ def print_funnel(console: Console, funnel: Funnel, run_dir: Path) -> None:
     for step, what, rows in funnel_rows(funnel):
         table.add_row(step, what, f"{rows:,}")
     console.print(table)
-    console.print(
-        f"\nspeech: {funnel.seconds / 3600:.2f} hours, {funnel.tokens:,} sound tokens\n", soft_wrap=True
-    )
+    console.print(f"\nspeech: {funnel.seconds / 3600:.2f} hours, {funnel.tokens:,} sound tokens\n", soft_wrap=True)
     lock = json.loads((run_dir / "mixture.json").read_text())
     mixed = Table("mixture", "part", "percent", "quota", "chosen", "available", box=None, pad_edge=False)
     for column in mixed.columns[2:]:

@@ -132,9 +132,7 @@ class Pass:
 
 def shard_units(upstream: str) -> Callable[[Recipe, Outputs], list[Unit]]:
     """Return the units of a pass that makes one shard of each of another's."""
-    return lambda recipe, outputs: [
-        Unit(shard.name, (shard.path,), shard.rows) for shard in outputs.shards(upstream)
-    ]
+    return lambda recipe, outputs: [Unit(shard.name, (shard.path,), shard.rows) for shard in outputs.shards(upstream)]
 
 
 State = Literal["done", "stale", "to do"]

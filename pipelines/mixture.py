@@ -67,8 +67,7 @@ def largest_total(parts: Parts, classes: Classes, reuse: bool) -> int:
     """
     groups = list(_groups(list(parts), 1 if reuse else len(parts)))
     total = min(
-        floor((available(group, classes) + len(group)) * 100 / sum(parts[part] for part in group))
-        for group in groups
+        floor((available(group, classes) + len(group)) * 100 / sum(parts[part] for part in group)) for group in groups
     )
     while total > 0:
         try:

@@ -142,9 +142,7 @@ RULES: dict[str, type[Options]] = {
     "language": LanguageRule,
     "duplicate": DuplicateRule,
 }
-Rule = Annotated[
-    SpeakableRule | LengthRule | LanguageRule | DuplicateRule, Field(discriminator="rule")
-]
+Rule = Annotated[SpeakableRule | LengthRule | LanguageRule | DuplicateRule, Field(discriminator="rule")]
 
 
 def _rule(value: Any) -> Any:
@@ -176,9 +174,7 @@ class Filter(Options):
         if len(set(names)) != len(names):
             raise ValueError("each rule stands once in the list")
         if "duplicate" in names[:-1]:
-            raise ValueError(
-                "duplicate must be the last rule: a row may lose only to a row that is kept"
-            )
+            raise ValueError("duplicate must be the last rule: a row may lose only to a row that is kept")
         return self
 
 
@@ -193,7 +189,9 @@ class Tts(Options):
     rate_wpm: Range = Field((150, 190), description="words per minute, drawn for each row")
     pitch: Range = Field((35, 65), description="0 to 99, drawn for each row")
     max_seconds: float = Field(30.0, gt=0, le=30, description="what the tokenizer can hear at once")
-    too_long: Literal["reject", "split"] = Field("reject", description="longer speech: reject it, or speak it by sentences")
+    too_long: Literal["reject", "split"] = Field(
+        "reject", description="longer speech: reject it, or speak it by sentences"
+    )
 
     @model_validator(mode="after")
     def _known_voices(self) -> Tts:
@@ -231,9 +229,9 @@ class Noise(Options):
 class Mixture(Options):
     """One training set: parts in percent of a total, exact to the row."""
 
-    parts: dict[Annotated[str, _known("task", list(TASKS))], Annotated[Fraction, BeforeValidator(_percent), Field(gt=0)]] = Field(
-        min_length=1, description="task: percent; together 100"
-    )
+    parts: dict[
+        Annotated[str, _known("task", list(TASKS))], Annotated[Fraction, BeforeValidator(_percent), Field(gt=0)]
+    ] = Field(min_length=1, description="task: percent; together 100")
     total: Annotated[int, Field(ge=1)] | Literal["max"] = Field(
         "max", description="rows, or max: the largest total that every part can fill"
     )
@@ -250,9 +248,7 @@ class Mixture(Options):
 class Mix(Options):
     """Rows -> the rows of each mixture: integer quotas by largest remainder, rows by hash rank."""
 
-    mixtures: dict[Annotated[str, Field(pattern=FILE_NAME)], Mixture] = Field(
-        min_length=1, description="name: mixture"
-    )
+    mixtures: dict[Annotated[str, Field(pattern=FILE_NAME)], Mixture] = Field(min_length=1, description="name: mixture")
     max_refusal_share: float = Field(
         0.005, ge=0, le=1, description="inaudible rows over all rows of all mixtures, at most"
     )

@@ -43,7 +43,9 @@ def _section(name: str, model: type[Options], skip: list[str], indent: str = "")
     for key, field in model.model_fields.items():
         if key in skip:
             continue
-        default = "required" if field.is_required() else f"default {_show(field.get_default(call_default_factory=True))}"
+        default = (
+            "required" if field.is_required() else f"default {_show(field.get_default(call_default_factory=True))}"
+        )
         yield f"{indent}  {key} ({default}): {field.description or ''}".rstrip(": ")
 
 

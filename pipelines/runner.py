@@ -108,9 +108,7 @@ def run(
     return outputs
 
 
-def finish_pass(
-    recipe: Recipe, a_pass: Pass, plan: PassPlan, made: dict[str, Record], outputs: Outputs
-) -> None:
+def finish_pass(recipe: Recipe, a_pass: Pass, plan: PassPlan, made: dict[str, Record], outputs: Outputs) -> None:
     """Check and write a pass's manifest, remove files that no unit owns, add its records to `outputs`."""
     records = {u.unit.name: made[u.unit.name] for u in plan.units}  # in the plan's order
     outputs.add(a_pass.key, records)
@@ -131,8 +129,7 @@ def _manifest(a_pass: Pass, records: dict[str, Record]) -> dict[str, object]:
         "fingerprint": digest_json([record.fingerprint for record in records.values()]),
         **asdict(counts),
         "units": {
-            name: {"fingerprint": r.fingerprint, **asdict(r.counts), "files": r.files}
-            for name, r in records.items()
+            name: {"fingerprint": r.fingerprint, **asdict(r.counts), "files": r.files} for name, r in records.items()
         },
     }
 

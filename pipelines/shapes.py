@@ -48,12 +48,12 @@ def find_shape(source: Source, first: dict[str, Any]) -> Shape:
         keys = ("from", "value") if shape == "sharegpt" else ("role", "content")
         return Shape(f"{how} {shape} in {column}", lambda record: _chat(record, column, *keys))
     if shape == "alpaca":
-        answer = next((c for c in ("output", "response") if c in first), None)
-        return Shape(f"{how} alpaca: instruction + input -> {answer}", lambda record: _alpaca(record, answer))
+        output = next((column for column in ("output", "response") if column in first), None)
+        return Shape(f"{how} alpaca: instruction + input -> {output}", lambda record: _alpaca(record, output))
     prompt = source.prompt or _column(source, "prompt", PROMPTS, columns)
-    answer = source.answer or next((c for c in ANSWERS if c in first and c != prompt), None)
-    if source.prompt and not source.answer:
-        answer = None
+    answer = source.answer
+    if source.prompt is None:
+        answer = next((column for column in ANSWERS if column in first and column != prompt), None)
     return Shape(f"{how} {prompt} -> {answer or 'no answer'}", lambda record: _pair(record, prompt, answer))
 
 
@@ -174,4 +174,8 @@ def _check_text(message: dict[str, str], max_prompt_bytes: int) -> None:
     if message["role"] == "user" and size > max_prompt_bytes:
         raise BadRecord(f"prompt_too_large:{size} bytes, the limit is {max_prompt_bytes}")
     if not content.strip():
-        raise BadRecord("empty_answer" if message["role"] == "assistant" else f"empty_{'prompt' if message['role'] == 'user' else 'system'}")
+        raise BadRecord(
+            "empty_answer"
+            if message["role"] == "assistant"
+            else f"empty_{'prompt' if message['role'] == 'user' else 'system'}"
+        )

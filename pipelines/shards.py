@@ -211,9 +211,7 @@ class RowWriter:
 
 
 @contextmanager
-def row_writer(
-    staged: Staged, folder: str, shard: str, kept: pa.Schema, rejected: pa.Schema
-) -> Iterator[RowWriter]:
+def row_writer(staged: Staged, folder: str, shard: str, kept: pa.Schema, rejected: pa.Schema) -> Iterator[RowWriter]:
     """Open `<folder>/<shard>.parquet` and `<folder>/rejects/<shard>.parquet` for rows."""
     with (
         staged.parquet(f"{folder}/{shard}.parquet", kept) as keeps,
@@ -250,7 +248,9 @@ def lock_run(run_dir: Path) -> Iterator[str]:
         run_dir.mkdir(parents=True, exist_ok=True)
         file = (run_dir / "lock").open("a+")
     except OSError as error:
-        raise RunError(f"cannot write the run folder {run_dir}: {error.strerror}. Choose another with --run-dir.") from error
+        raise RunError(
+            f"cannot write the run folder {run_dir}: {error.strerror}. Choose another with --run-dir."
+        ) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

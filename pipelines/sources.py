@@ -58,8 +58,10 @@ def source_files(source: Source, root: Path) -> list[Path]:
     elif path.is_file():
         files = [path]
     else:
-        files = sorted(p for p in root.glob(source.path) if p.is_file()) if not Path(source.path).is_absolute() else sorted(
-            p for p in Path("/").glob(source.path.lstrip("/")) if p.is_file()
+        files = (
+            sorted(p for p in root.glob(source.path) if p.is_file())
+            if not Path(source.path).is_absolute()
+            else sorted(p for p in Path("/").glob(source.path.lstrip("/")) if p.is_file())
         )
     if not files:
         there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -69,7 +71,9 @@ def source_files(source: Source, root: Path) -> list[Path]:
         if _kind(file) not in SUFFIXES:
             raise UserError(f"source {source.name}: {file} is none of {' '.join(SUFFIXES)} (or these with .gz)")
         if file.stat().st_size == 0:
-            raise UserError(f"source {source.name}: {file} is empty (0 bytes). Fetch it again, or take it out of the source.")
+            raise UserError(
+                f"source {source.name}: {file} is empty (0 bytes). Fetch it again, or take it out of the source."
+            )
     return files
 
 
@@ -147,7 +151,9 @@ def _read_json(file: IO[bytes], name: str) -> Iterator[SourceRecord]:
     try:
         value = json.loads(content) if content.lstrip()[:1] in (b"[", b"{") else None
     except UnicodeDecodeError as error:
-        raise UserError(f"{name}: not UTF-8: {error.reason} at byte {error.start}. Convert the file to UTF-8.") from error
+        raise UserError(
+            f"{name}: not UTF-8: {error.reason} at byte {error.start}. Convert the file to UTF-8."
+        ) from error
     except json.JSONDecodeError as error:
         first = _parse_line(content.splitlines()[0], name)
         if isinstance(first.value, dict):  # JSON lines under the name .json, as datasets writes them
@@ -155,9 +161,13 @@ def _read_json(file: IO[bytes], name: str) -> Iterator[SourceRecord]:
                 if line.strip():
                     yield _parse_line(line, f"{name}:{number}")
             return
-        raise UserError(f"{name}:{error.lineno}:{error.colno}: {error.msg}. The file is torn or not JSON; fetch it again.") from error
+        raise UserError(
+            f"{name}:{error.lineno}:{error.colno}: {error.msg}. The file is torn or not JSON; fetch it again."
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{name}: {error}. Mend the file, or write it as JSON lines: then a bad record is one reject.") from error
+        raise UserError(
+            f"{name}: {error}. Mend the file, or write it as JSON lines: then a bad record is one reject."
+        ) from error
     if isinstance(value, dict):
         value = [value]  # JSON lines with one line
     if not isinstance(value, list):
@@ -185,7 +195,9 @@ def _read_csv(file: IO[bytes], name: str) -> Iterator[SourceRecord]:
             else:
                 yield SourceRecord(place, dict(zip(header, fields, strict=True)))
     except csv.Error as error:
-        raise UserError(f"{name}:{started}: {error}. A quote that opens in this record does not close as CSV wants; mend the record.") from error
+        raise UserError(
+            f"{name}:{started}: {error}. A quote that opens in this record does not close as CSV wants; mend the record."
+        ) from error
 
 
 def _read_parquet(file: IO[bytes], name: str) -> Iterator[SourceRecord]:
@@ -196,7 +208,9 @@ def _read_parquet(file: IO[bytes], name: str) -> Iterator[SourceRecord]:
                 yield SourceRecord(f"{name}:row {number}", value)
                 number += 1
     except (pa.ArrowInvalid, pa.ArrowException) as error:
-        raise UserError(f"{name}:row {number}: not readable as Parquet ({error}). The file is torn or of another kind; fetch it again.") from error
+        raise UserError(
+            f"{name}:row {number}: not readable as Parquet ({error}). The file is torn or of another kind; fetch it again."
+        ) from error
 
 
 _READERS: dict[str, Callable[[IO[bytes], str], Iterator[SourceRecord]]] = {

@@ -110,9 +110,7 @@ def _transcription(row: Row, seed: int) -> dict[str, Any]:
     digest = hashlib.blake2b(f"{seed}/transcription/{row['id']}".encode(), digest_size=8).digest()
     instruction = TRANSCRIPTION_INSTRUCTIONS[int.from_bytes(digest) % len(TRANSCRIPTION_INSTRUCTIONS)]
     question = f"{instruction} {format_sound(_sounds(row)[turn])}"
-    return _single(
-        row, [{"role": "user", "content": question}, {"role": "assistant", "content": text}], text
-    )
+    return _single(row, [{"role": "user", "content": question}, {"role": "assistant", "content": text}], text)
 
 
 def _text_only(row: Row, seed: int) -> dict[str, Any]:
@@ -137,9 +135,7 @@ def _inaudible(row: Row, seed: int) -> dict[str, Any]:
 
 
 TASKS: dict[str, Task] = {
-    "speech_instruction": Task(
-        lambda s: s.exchanges == 1 and s.answered and not s.inaudible, _speech_instruction
-    ),
+    "speech_instruction": Task(lambda s: s.exchanges == 1 and s.answered and not s.inaudible, _speech_instruction),
     "transcription": Task(lambda s: s.exchanges == 1 and not s.inaudible, _transcription),
     "text_only": Task(lambda s: s.exchanges == 1 and s.answered and not s.inaudible, _text_only),
     "two_turn": Task(lambda s: s.exchanges == 2 and s.answered and not s.inaudible, _chat),

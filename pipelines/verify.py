@@ -115,7 +115,9 @@ def _provenance(run: Run) -> Checks:
 def _conservation(run: Run) -> Checks:
     for step in ROW_STEPS:
         for unit, record in run.records[step].items():
-            kept = sum(pq.read_metadata(run.folder / step / f"{name}.parquet").num_rows for name in record.facts["shards"])
+            kept = sum(
+                pq.read_metadata(run.folder / step / f"{name}.parquet").num_rows for name in record.facts["shards"]
+            )
             rejected: Counter[str] = Counter()
             for name in record.facts["shards"]:
                 rejects = pq.read_table(run.folder / step / "rejects" / f"{name}.parquet", columns=["reject"])
@@ -126,7 +128,11 @@ def _conservation(run: Run) -> Checks:
                 and dict(rejected) == dict(counts.rejected)
                 and counts.rows_in == kept + rejected.total()
             )
-            yield None if ok else f"{step}/{unit}: {counts.rows_in} in, files hold {kept} kept and {rejected.total()} rejected"
+            yield (
+                None
+                if ok
+                else f"{step}/{unit}: {counts.rows_in} in, files hold {kept} kept and {rejected.total()} rejected"
+            )
 
 
 def _chain(run: Run) -> Checks:
@@ -164,7 +170,12 @@ def _utterances(run: Run) -> Checks:
         for name, path in run.shards(step).items():
             for row in read_rows(path, ["id", "spoken"]):
                 for utterance in row["spoken"]:
-                    yield _about_right(len(utterance["tokens"]), utterance["seconds"], utterance["tokens"], f"{step}/{name} {row['id']}")
+                    yield _about_right(
+                        len(utterance["tokens"]),
+                        utterance["seconds"],
+                        utterance["tokens"],
+                        f"{step}/{name} {row['id']}",
+                    )
 
 
 def _about_right(count: int, seconds: float, tokens: list[int], where: str) -> str | None:
@@ -176,7 +187,9 @@ def _about_right(count: int, seconds: float, tokens: list[int], where: str) -> s
 
 
 def _tasks(run: Run, mixture: str) -> Counter[str]:
-    return Counter(task for path in run.dataset(mixture) for task in pq.read_table(path, columns=["task"])["task"].to_pylist())
+    return Counter(
+        task for path in run.dataset(mixture) for task in pq.read_table(path, columns=["task"])["task"].to_pylist()
+    )
 
 
 def _quotas(run: Run) -> Checks:
@@ -184,9 +197,17 @@ def _quotas(run: Run) -> Checks:
         counted = _tasks(run, name)
         wanted = quotas(counted.total(), mixture.parts)
         for part in dict.fromkeys([*wanted, *counted]):
-            yield None if counted[part] == wanted.get(part, 0) else f"{name}: {counted[part]} rows of {part}, the quota is {wanted.get(part, 0)}"
+            yield (
+                None
+                if counted[part] == wanted.get(part, 0)
+                else f"{name}: {counted[part]} rows of {part}, the quota is {wanted.get(part, 0)}"
+            )
         if isinstance(mixture.total, int) and not mixture.shrink:
-            yield None if counted.total() == mixture.total else f"{name}: {counted.total()} rows, asked for {mixture.total}"
+            yield (
+                None
+                if counted.total() == mixture.total
+                else f"{name}: {counted.total()} rows, asked for {mixture.total}"
+            )
 
 
 def _lockfile(run: Run) -> Checks:

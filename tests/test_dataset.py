@@ -187,7 +187,10 @@ def test_without_reuse_no_prompt_serves_two_parts(tmp_path: Path) -> None:
 
 
 def test_the_refusal_ceiling_is_enforced_over_all_mixtures(tmp_path: Path) -> None:
-    mixtures = {"a": {"parts": {"inaudible": 50, "two_turn": 50}, "total": 10}, "b": {"parts": {"text_only": 100}, "total": 80}}
+    mixtures = {
+        "a": {"parts": {"inaudible": 50, "two_turn": 50}, "total": 10},
+        "b": {"parts": {"text_only": 100}, "total": 80},
+    }
     result = mixed(tmp_path, mixtures=mixtures, max_refusal_share=0.05)
     assert result.returncode == 2
     assert "inaudible rows are 5 of 90 = 5.56% (a 5 of 10, b 0 of 80)" in result.stderr

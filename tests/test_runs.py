@@ -20,7 +20,12 @@ SEED = int(os.environ.get("SPEECHMILL_CHAOS_SEED", time.time_ns() % 10**6))  # p
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
     """Start the command in the background, in a session of its own."""
     return subprocess.Popen(
-        command(*arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command(*arguments),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -109,7 +114,7 @@ def test_a_changed_option_redoes_what_follows_and_says_so(finished: Path, tmp_pa
     recipe, run = write_recipe(tmp_path), tmp_path / "run"
     assert_done(speechmill("run", recipe, "--workers", "0"))
     scored = {p: p.stat().st_mtime_ns for p in run.glob("score/*.parquet")}
-    change = ["--set", 'filter.rules=[speakable, {length: {below: 20}}, language, duplicate]']
+    change = ["--set", "filter.rules=[speakable, {length: {below: 20}}, language, duplicate]"]
     plan = speechmill("plan", recipe, *change)
     assert_done(plan)
     assert "rules.length.below: 64 -> 20" in plan.stdout

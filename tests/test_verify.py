@@ -125,7 +125,9 @@ BREAKS: list[tuple[str, Callable[[Path], Any]]] = [
 
 
 @pytest.mark.parametrize(("promise", "break_it"), BREAKS, ids=lambda value: getattr(value, "__name__", None))
-def test_a_broken_promise_is_found(promise: str, break_it: Callable[[Path], Any], finished: Path, tmp_path: Path) -> None:
+def test_a_broken_promise_is_found(
+    promise: str, break_it: Callable[[Path], Any], finished: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     shutil.copytree(finished / "run", run)
     break_it(run)

@@ -39,9 +39,7 @@ _SEED = 1  # of the noise of the breathy voices: espeak_Initialize seeds it from
 # characters are its own escapes: all become spaces.
 _NOT_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ue000-\uf8ff]")
 
-_SynthCallback = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
-)
+_SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
 class Espeak:
@@ -194,6 +192,4 @@ def _loader() -> Any:
     try:
         return importlib.import_module("espeakng_loader")
     except ModuleNotFoundError as error:
-        raise ImportError(
-            "the espeak engine needs espeakng_loader: pip install 'speechmill[espeak]'"
-        ) from error
+        raise ImportError("the espeak engine needs espeakng_loader: pip install 'speechmill[espeak]'") from error

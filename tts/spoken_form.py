@@ -60,9 +60,7 @@ def _ascii_digit(char: str) -> str:
     return f" {ascii_form} " if "/" in ascii_form else char
 
 
-_ABBREVIATION = re.compile(
-    r"(?<![\w.])(?:" + "|".join(re.escape(short[:-1]) for short in ABBREVIATIONS) + r")\.(?!\w)"
-)
+_ABBREVIATION = re.compile(r"(?<![\w.])(?:" + "|".join(re.escape(short[:-1]) for short in ABBREVIATIONS) + r")\.(?!\w)")
 # These may end a sentence; the others stand before a name.
 _MAY_END = frozenset((
     "etc.", "Jr.", "Sr.", "Inc.", "Ltd.", "Co.", "Corp.", "al.", "a.m.", "p.m.", "A.M.", "P.M.",

@@ -20,15 +20,11 @@ SCORES = ["length", "language", "english", "unspeakable", "duplicate_key"]
 
 
 def _speakable(rule: SpeakableRule) -> pl.Expr:
-    return pl.when(pl.col("unspeakable").is_not_null()).then(
-        pl.lit("filter.speakable:") + pl.col("unspeakable")
-    )
+    return pl.when(pl.col("unspeakable").is_not_null()).then(pl.lit("filter.speakable:") + pl.col("unspeakable"))
 
 
 def _length(rule: LengthRule) -> pl.Expr:
-    return pl.when(pl.col("length") >= rule.below).then(
-        pl.lit("filter.length:") + pl.col("length").cast(pl.String)
-    )
+    return pl.when(pl.col("length") >= rule.below).then(pl.lit("filter.length:") + pl.col("length").cast(pl.String))
 
 
 def _language(rule: LanguageRule) -> pl.Expr:

@@ -41,7 +41,12 @@ def _run(job: Job) -> Outcome:
     total = sum(sum(quota.values()) for quota in wanted.values())
     lockfile = {
         "mixtures": lock,
-        "refusals": {"rows": refusals, "of": total, "share": refusals / total, "ceiling": job.recipe.mix.max_refusal_share},
+        "refusals": {
+            "rows": refusals,
+            "of": total,
+            "share": refusals / total,
+            "ceiling": job.recipe.mix.max_refusal_share,
+        },
     }
     job.staged.bytes(LOCKFILE, to_json(lockfile))
     return Outcome(Counts(rows.height, rows.height), lockfile)
@@ -89,7 +94,9 @@ def _quota(name: str, mixture: Mixture, classes: dict[frozenset[str], int]) -> d
     try:
         assign(quota, here, mixture.reuse_prompts)
     except Short as short:
-        shares = ", ".join(f"{part} {_percent(share)} of {total} = {quota[part]}" for part, share in mixture.parts.items())
+        shares = ", ".join(
+            f"{part} {_percent(share)} of {total} = {quota[part]}" for part, share in mixture.parts.items()
+        )
         raise UserError(
             f"mix.mixtures.{name}: {short} ({shares}). The largest total is {most}. "
             f"Set total: max or shrink: true, give more rows"
@@ -121,13 +128,23 @@ def _check_refusals(recipe: Recipe, wanted: dict[str, dict[str, int]]) -> None:
 
 
 def _choose(
-    rows: pl.DataFrame, name: str, mixture: Mixture, quota: dict[str, int], classes: dict[frozenset[str], int], seed: int
+    rows: pl.DataFrame,
+    name: str,
+    mixture: Mixture,
+    quota: dict[str, int],
+    classes: dict[frozenset[str], int],
+    seed: int,
 ) -> pl.DataFrame:
     """Return the rows of a mixture in their final, shuffled order."""
     given = assign(quota, _within(mixture, classes), mixture.reuse_prompts)
     chosen = []
     for part, picks in _by_part(given, mixture, list(quota)):
-        taken = pl.concat([_take(rows, mixture, serves, skip, count, f"{seed}/{name}/{part if mixture.reuse_prompts else ''}") for serves, skip, count in picks])
+        taken = pl.concat(
+            [
+                _take(rows, mixture, serves, skip, count, f"{seed}/{name}/{part if mixture.reuse_prompts else ''}")
+                for serves, skip, count in picks
+            ]
+        )
         if mixture.reuse_prompts:
             taken = taken.sort("rank", "id").head(quota[part])
         chosen.append(taken.with_columns(task=pl.lit(part)))
@@ -143,7 +160,9 @@ def _choose(
 Pick = tuple[frozenset[str], int, int]  # class, how many of it earlier parts took, how many to take
 
 
-def _by_part(given: dict[tuple[frozenset[str], str], int], mixture: Mixture, parts: list[str]) -> Iterator[tuple[str, list[Pick]]]:
+def _by_part(
+    given: dict[tuple[frozenset[str], str], int], mixture: Mixture, parts: list[str]
+) -> Iterator[tuple[str, list[Pick]]]:
     taken: Counter[frozenset[str]] = Counter()
     for part, group in groupby(sorted(given, key=lambda k: parts.index(k[1])), key=lambda k: k[1]):
         picks = []
@@ -155,7 +174,9 @@ def _by_part(given: dict[tuple[frozenset[str], str], int], mixture: Mixture, par
         yield part, picks
 
 
-def _take(rows: pl.DataFrame, mixture: Mixture, serves: frozenset[str], skip: int, count: int, salt: str) -> pl.DataFrame:
+def _take(
+    rows: pl.DataFrame, mixture: Mixture, serves: frozenset[str], skip: int, count: int, salt: str
+) -> pl.DataFrame:
     """Return `count` rows of a class after the first `skip`, by hash rank."""
     kinds = [text for text in rows["serves"].unique() if frozenset(text.split()).intersection(mixture.parts) == serves]
     here = rows.filter(pl.col("serves").is_in(kinds))
@@ -163,7 +184,9 @@ def _take(rows: pl.DataFrame, mixture: Mixture, serves: frozenset[str], skip: in
     return ranked.slice(skip, count)
 
 
-def _lock(mixture: Mixture, quota: dict[str, int], classes: dict[frozenset[str], int], chosen: pl.DataFrame) -> dict[str, Any]:
+def _lock(
+    mixture: Mixture, quota: dict[str, int], classes: dict[frozenset[str], int], chosen: pl.DataFrame
+) -> dict[str, Any]:
     parts = {}
     for part, share in mixture.parts.items():
         ids = sorted(chosen.filter(pl.col("task") == part)["id"].to_list())

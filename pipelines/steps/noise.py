@@ -31,7 +31,11 @@ def _count_lengths(job: Job) -> Outcome:
             rows.with_row_index("row")
             .explode("spoken")
             .drop_nulls("spoken")
-            .select("row", pl.col("spoken").struct.field("turn"), pl.col("spoken").struct.field("tokens").list.len().alias("tokens"))
+            .select(
+                "row",
+                pl.col("spoken").struct.field("turn"),
+                pl.col("spoken").struct.field("tokens").list.len().alias("tokens"),
+            )
             .group_by("row", "turn")
             .agg(pl.col("tokens").sum())
         )
@@ -49,7 +53,9 @@ def _run(job: Job) -> Outcome:
     tokenizer = TOKENIZERS[job.recipe.quantize.tokenizer]()
     with row_writer(job.staged, "noise", shard, ROW, REJECTED_ROW) as writer:
         for index in range(start, start + job.unit.rows):
-            writer.keep(_make(index, job.recipe, lengths, tokenizer.n_codes, f"{tokenizer.name}@{tokenizer.digest[:12]}"))
+            writer.keep(
+                _make(index, job.recipe, lengths, tokenizer.n_codes, f"{tokenizer.name}@{tokenizer.digest[:12]}")
+            )
         counts = writer.finish(job.unit.rows)
     return Outcome(counts, {"shards": {shard: counts.rows_kept}})
 
@@ -64,7 +70,12 @@ def _make(index: int, recipe: Recipe, lengths: pl.DataFrame, n_codes: int, token
     kind = list(recipe.noise.kinds)[int(rng.choice(len(weights), p=weights / weights.sum()))]
     tokens, description = NOISE_KINDS[kind](length, n_codes, rng)
     refusal = REFUSALS[int(rng.integers(len(REFUSALS)))]
-    sound: dict[str, Any] = {"turn": 0, "tokens": tokens.tolist(), "seconds": length / TOKENS_PER_SECOND, "tokenizer": tokenizer}
+    sound: dict[str, Any] = {
+        "turn": 0,
+        "tokens": tokens.tolist(),
+        "seconds": length / TOKENS_PER_SECOND,
+        "tokenizer": tokenizer,
+    }
     messages = [{"role": "user", "content": ""}, {"role": "assistant", "content": refusal}]
     return {
         "id": row_id(f"noise {tokens.tobytes().hex()}", messages),

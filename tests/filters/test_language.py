@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from filters.language import detect_language
 
 ROWS = [
-    json.loads(line)
-    for line in (Path(__file__).parent / "data" / "languages.jsonl").read_text("utf-8").splitlines()
+    json.loads(line) for line in (Path(__file__).parent / "data" / "languages.jsonl").read_text("utf-8").splitlines()
 ]
 THRESHOLD = 0.8
 

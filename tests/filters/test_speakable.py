@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from filters.speakable import RULES, unspeakable
 
 LABELS = [
-    json.loads(line)
-    for line in (Path(__file__).parent / "data" / "prompts.jsonl").read_text("utf-8").splitlines()
+    json.loads(line) for line in (Path(__file__).parent / "data" / "prompts.jsonl").read_text("utf-8").splitlines()
 ]
 SPEAKABLE = [row["text"] for row in LABELS if row["reason"] is None]
 UNSPEAKABLE = [(row["text"], row["reason"]) for row in LABELS if row["reason"] is not None]

@@ -101,7 +101,9 @@ def test_shapes_are_detected_and_said(record: dict[str, Any], said: str, texts: 
 
 def test_first_turn_or_all(tmp_path: Path) -> None:
     roles = ["system", "user", "assistant", "user", "assistant"]
-    write(tmp_path / "x.jsonl", [{"messages": [{"role": r, "content": f"{r} {i}"} for i, r in enumerate(roles)]}], "jsonl")
+    write(
+        tmp_path / "x.jsonl", [{"messages": [{"role": r, "content": f"{r} {i}"} for i, r in enumerate(roles)]}], "jsonl"
+    )
     first = rows(read(tmp_path, {"name": "x", "path": "x.jsonl"}))[0]
     assert [m["content"] for m in first["messages"]] == ["system 0", "user 1", "assistant 2"]
     both = rows(read(tmp_path, {"name": "x", "path": "x.jsonl", "turns": "all"}))[0]
@@ -124,7 +126,10 @@ def test_ids_survive_reordering_and_resharding(tmp_path: Path) -> None:
     write(tmp_path / "b.jsonl", shuffled, "jsonl")
     source = {"name": "x", "prompt": "q", "answer": "a"}
     one = {r["messages"][0]["content"]: r["id"] for r in rows(read(tmp_path, {**source, "path": "a.jsonl"}))}
-    two = {r["messages"][0]["content"]: r["id"] for r in rows(read(tmp_path, {**source, "path": "b.jsonl"}, rows_per_shard=2))}
+    two = {
+        r["messages"][0]["content"]: r["id"]
+        for r in rows(read(tmp_path, {**source, "path": "b.jsonl"}, rows_per_shard=2))
+    }
     assert one == two
     assert len(set(one.values())) == 7
 

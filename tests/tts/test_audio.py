@@ -25,9 +25,7 @@ def test_the_same_samples_give_the_same_bytes():
     assert flac_bytes(_noise(30_000), 16_000) == flac_bytes(_noise(30_000), 16_000)
 
 
-@pytest.mark.parametrize(
-    "samples", [np.zeros(8, np.float32), np.zeros((8, 2), np.int16), np.zeros(0, np.int16)]
-)
+@pytest.mark.parametrize("samples", [np.zeros(8, np.float32), np.zeros((8, 2), np.int16), np.zeros(0, np.int16)])
 def test_other_arrays_are_refused_with_what_they_are(samples):
     with pytest.raises(ValueError, match="need int16"):
         flac_bytes(samples, 22_050)

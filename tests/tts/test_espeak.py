@@ -76,8 +76,7 @@ def test_bit_exact_across_processes(engine):
     child = subprocess.run(
         [sys.executable, "-c", _CHILD.replace("tests_of_tts", Path(__file__).stem)],
         input=json.dumps(jobs),
-        env=os.environ
-        | {"PYTHONPATH": f"{ROOT}:{Path(__file__).parent}", "MALLOC_PERTURB_": "165"},
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{Path(__file__).parent}", "MALLOC_PERTURB_": "165"},
         capture_output=True,
         text=True,
         check=True,
@@ -125,9 +124,7 @@ def _f0_hz(samples, rate_hz):
 
 def _spectrum_db(samples):
     """The long-term average spectrum: 24 bands in dB, less their mean."""
-    frames = [
-        samples[i : i + 1_024] * np.hanning(1_024) for i in range(0, len(samples) - 1_024, 512)
-    ]
+    frames = [samples[i : i + 1_024] * np.hanning(1_024) for i in range(0, len(samples) - 1_024, 512)]
     power = (np.abs(np.fft.rfft(frames)) ** 2).sum(axis=0)
     edges = np.linspace(0, 512, 25).astype(int)
     bands = [power[low:high].sum() for low, high in itertools.pairwise(edges)]
@@ -162,10 +159,7 @@ def test_there_are_enough_voices_of_both_genders(engine):
 def test_rate_and_pitch_are_heard(engine):
     lengths = [len(engine.speak(SPOKEN, Delivery("en", rate, 50))) for rate in (120, 175, 260)]
     assert lengths[0] > 1.3 * lengths[1] > 1.3 * 1.3 * lengths[2]
-    f0 = [
-        _f0_hz(engine.speak(SPOKEN, Delivery("en", 175, pitch)).astype(float), 22_050)
-        for pitch in (10, 50, 90)
-    ]
+    f0 = [_f0_hz(engine.speak(SPOKEN, Delivery("en", 175, pitch)).astype(float), 22_050) for pitch in (10, 50, 90)]
     assert f0[1] > 1.2 * f0[0] and f0[2] > 1.2 * f0[1]
 
 
@@ -272,9 +266,7 @@ def test_nothing_leaks_over_a_thousand_utterances(engine):
     deliveries = [Delivery(voice, 300, 50) for voice in engine.voices]
 
     def speak_all(n):
-        for delivery, text in itertools.islice(
-            zip(itertools.cycle(deliveries), itertools.cycle(TEXTS)), n
-        ):
+        for delivery, text in itertools.islice(zip(itertools.cycle(deliveries), itertools.cycle(TEXTS)), n):
             engine.speak(text, delivery)
         return _resident_kib(), len(list(Path("/proc/self/fd").iterdir()))
 

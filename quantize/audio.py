@@ -1,0 +1,69 @@
+"""Bytes to mono samples, and samples to another rate."""
+
+import io
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import soundfile
+import torch
+from numpy.typing import NDArray
+
+from quantize.tokenizer import AudioError
+
+if TYPE_CHECKING:
+    from torchaudio.transforms import Resample
+
+MAX_PHASES = 1000
+
+
+def decode_audio(source: bytes | Path) -> tuple[NDArray[np.float32], int]:
+    """Decode a whole file to float32 (n_samples,) in -1..1, channels averaged, and its sample rate in Hz.
+
+    Reads what libsndfile reads: wav, flac, mp3, ogg (vorbis, opus), aiff and others. Raises
+    AudioError for bytes that are no audio, hold no samples, or hold samples that are not finite;
+    OSError where the path cannot be read.
+    """
+    data = source.read_bytes() if isinstance(source, Path) else source
+    label = str(source) if isinstance(source, Path) else f"{len(data)} bytes"
+    try:
+        channels, sample_rate_hz = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{label}: not audio that libsndfile reads ({error})") from error
+    if len(channels) == 0:
+        raise AudioError(f"{label}: no samples")
+    samples: NDArray[np.float32] = channels.mean(axis=1, dtype=np.float32)
+    if not np.isfinite(samples).all():
+        raise AudioError(f"{label}: holds samples that are not finite")
+    return samples, int(sample_rate_hz)
+
+
+def resample(samples: NDArray[np.float32], from_hz: int, to_hz: int) -> NDArray[np.float32]:
+    """Band-limited (windowed sinc) resampling of float32 (n,) to float32 (ceil(n * to_hz / from_hz),).
+
+    Exact for every ratio that reduces to at most 1000 output phases, all usual rates among them
+    (22,050 -> 16,000 has 320). A kernel of 16,000 phases would take gigabytes, so any other ratio is
+    rounded to the nearest such one (16 kHz from 8 kHz or more: off by at most 0.05 %) and the result
+    cut, or padded by zeros, to the length above.
+    """
+    if from_hz <= 0 or to_hz <= 0:
+        raise ValueError(f"sample rates must be positive, not {from_hz} and {to_hz}")
+    if from_hz == to_hz or samples.size == 0:
+        return samples
+    ratio = Fraction(from_hz, to_hz).limit_denominator(MAX_PHASES)
+    if ratio == 0:
+        raise ValueError(f"cannot resample {from_hz} Hz to {to_hz} Hz: more than {MAX_PHASES} times up")
+    n_out = -(-samples.size * to_hz // from_hz)
+    kernel = _kernel(ratio.numerator, ratio.denominator)
+    out: NDArray[np.float32] = kernel(torch.from_numpy(samples)).numpy()
+    return out[:n_out] if out.size >= n_out else np.pad(out, (0, n_out - out.size))
+
+
+@lru_cache(maxsize=16)
+def _kernel(from_hz: int, to_hz: int) -> "Resample":
+    """torchaudio's resampler with its filter computed once per ratio (Hann window, 6 zero crossings, roll-off 0.99)."""
+    from torchaudio.transforms import Resample
+
+    return Resample(from_hz, to_hz)
