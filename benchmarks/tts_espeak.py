@@ -1,4 +1,4 @@
-"""How fast eSpeak speaks on one core: raw, bit-exact, and with spoken form and FLAC.
+"""How fast eSpeak speaks on one core: raw, bit-exact, with spoken form and FLAC, as the step tts.
 
 Raw is one loaded library that speaks one prompt after another and resets nothing, so its audio
 depends on what came before. Usage: python benchmarks/tts_espeak.py [prompts.jsonl] [--field text]
@@ -10,15 +10,23 @@ import itertools
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import espeakng_loader
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from pipelines.graph import Unit
+from pipelines.recipe import parse_recipe
+from pipelines.row import ROW, row_id
+from pipelines.runner import Order, perform
+from pipelines.shards import lock_run
 from tts.audio import flac_bytes
 from tts.delivery import draw_delivery
 from tts.engine import Delivery
@@ -83,6 +91,28 @@ def raw_samples(texts: list[str], deliveries: list[Delivery]) -> int:
     return n_total
 
 
+def step(prompts: list[str], voices: list[str], run_dir: Path) -> int:
+    """Do the step tts on one shard of prompts, Parquet, digests, fsync and record included; return its samples."""
+    messages = [[{"role": "user", "content": prompt}] for prompt in prompts]
+    rows = [{"id": row_id("prompts", m), "messages": m, "spoken": []} for m in messages]
+    (run_dir / "filter").mkdir(exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema=ROW), run_dir / "filter" / "prompts.parquet")
+    raw = {
+        "name": "benchmark",
+        "run_dir": str(run_dir),
+        "sources": [{"name": "prompts", "path": "none"}],
+        "tts": {"voices": voices, "rate_wpm": [150, 200], "pitch": [30, 70]},
+        "mix": {"mixtures": {"all": {"parts": {"transcription": 100}}}},
+    }
+    unit = Unit("prompts", ("filter/prompts.parquet",), len(rows))
+    with lock_run(run_dir) as token:
+        record = perform(Order(parse_recipe(raw, "benchmark"), "tts", unit, {}, token))
+    assert record.counts.rows_kept == len(rows), record.counts
+    column = "spoken.list.element.seconds"  # to count the samples; the audio is not read again
+    spoken = pq.read_table(run_dir / "tts" / "prompts.parquet", columns=[column])["spoken"].to_pylist()
+    return round(sum(u["seconds"] for row in spoken for u in row) * Espeak.sample_rate_hz)
+
+
 def measure(runs: dict[str, Callable[[], int]], repeats: int, n_texts: int) -> None:
     """Run each `repeats` times in turn; print the fastest of each."""
     seconds = dict.fromkeys(runs, float("inf"))
@@ -135,7 +165,8 @@ def main() -> None:
         "bit-exact engine": exact,
         "spoken form + bit-exact + FLAC": whole,
     }
-    measure(runs, args.repeats, len(prompts))
+    with tempfile.TemporaryDirectory() as folder:
+        measure({**runs, "the step tts": lambda: step(prompts, voices, Path(folder))}, args.repeats, len(prompts))
 
 
 if __name__ == "__main__":

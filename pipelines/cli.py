@@ -40,7 +40,7 @@ app = typer.Typer(
 RecipePath = Annotated[Path, typer.Argument(help="a recipe, such as configs/quickstart.yaml", metavar="RECIPE")]
 RunPath = Annotated[Path, typer.Argument(help="a recipe, or the folder of its run", metavar="RECIPE|RUN")]
 Changes = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option("--set", help="change an option: --set tts.too_long=split (repeatable)", metavar="STEP.OPTION=VALUE"),
 ]
 RunDir = Annotated[str | None, typer.Option(help="run folder, instead of the recipe's")]
@@ -126,24 +126,29 @@ def _stale_lines(plans: list[PassPlan]) -> Iterator[str]:
 
 @app.command()
 def run(
-    recipe: RecipePath, set_: Changes = [], run_dir: RunDir = None, workers: Workers = None, address: Address = None
+    recipe: RecipePath, set_: Changes = None, run_dir: RunDir = None, workers: Workers = None, address: Address = None
 ) -> None:
     """Run a whole recipe; what is done and still valid is not done again.
 
     Example: speechmill run configs/quickstart.yaml --workers 2
     """
-    _execute(_load(recipe, set_, run_dir), None, workers, address)
+    _execute(_load(recipe, set_ or [], run_dir), None, workers, address)
 
 
 def _verb(step: str, about: str) -> None:
     """Add the verb of a step: it makes the step, and what it needs that is not there yet."""
 
     def command(
-        recipe: RecipePath, set_: Changes = [], run_dir: RunDir = None, workers: Workers = None, address: Address = None
+        recipe: RecipePath,
+        set_: Changes = None,
+        run_dir: RunDir = None,
+        workers: Workers = None,
+        address: Address = None,
     ) -> None:
-        _execute(_load(recipe, set_, run_dir), step, workers, address)
+        _execute(_load(recipe, set_ or [], run_dir), step, workers, address)
 
-    command.__doc__ = f"{about}\n\nWhat it needs and is not there yet is made first.\n\nExample: speechmill {step} configs/quickstart.yaml"
+    example = f"Example: speechmill {step} configs/quickstart.yaml"
+    command.__doc__ = f"{about}\n\nWhat it needs and is not there yet is made first.\n\n{example}"
     app.command(step)(command)
 
 
@@ -158,7 +163,7 @@ _verb("export", "Write the mixtures as Parquet with a dataset card.")
 
 
 @app.command()
-def plan(recipe: RecipePath, set_: Changes = [], run_dir: RunDir = None) -> None:  # noqa: B006
+def plan(recipe: RecipePath, set_: Changes = None, run_dir: RunDir = None) -> None:
     """Say what `run` would do: per step shards done, stale, to do, rows, and why. Runs nothing.
 
     Example: speechmill plan configs/quickstart.yaml --set tts.too_long=split
@@ -169,7 +174,7 @@ def plan(recipe: RecipePath, set_: Changes = [], run_dir: RunDir = None) -> None
     from pipelines.progress import make_console
     from pipelines.steps import PASSES
 
-    loaded = _load(recipe, set_, run_dir)
+    loaded = _load(recipe, set_ or [], run_dir)
     plans, _ = plan_run(loaded, PASSES)
     table = Table("step", "shards", "done", "stale", "to do", "rows", "why", box=None, pad_edge=False)
     for p in plans:
@@ -245,6 +250,25 @@ def verify(where: RunPath, run_dir: RunDir = None) -> None:
     if broken:
         raise RunError(f"{broken} of {len(promises)} promises are broken")
     console.print(f"all {len(promises)} promises are kept")
+
+
+@app.command("fit-codebook")
+def fit_codebook(
+    out: Annotated[Path, typer.Option(help="the safetensors file to write")],
+    audio: Annotated[
+        list[Path] | None, typer.Argument(help="audio files and folders; none: the shipped codebook again")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of k-means and the order of batches")] = 0,
+) -> None:
+    """Fit a mel512 codebook on any audio (at least 205 s); use it as quantize.model.
+
+    Example: speechmill fit-codebook recordings/ --out mine.safetensors
+    """
+    from pipelines.fit import fit
+
+    codebook = fit(audio or [], out, seed)
+    seconds = int(codebook.usage.sum()) / 25
+    typer.echo(f"{out}: {len(codebook.rows)} codes, perplexity {codebook.perplexity:.1f}, fitted on {seconds:.0f} s")
 
 
 @app.command()

@@ -72,6 +72,8 @@ def print_funnel(console: Console, funnel: Funnel, run_dir: Path) -> None:
             mixed.add_row(name, part, *cells)
             name = ""
         mixed.add_row("", "total", "100", f"{mixture['total']:,}", "", "")
+        if mixture.get("bound"):
+            mixed.add_row("", f"one more row: {mixture['bound']}", "", "", "", "")
     console.print(mixed)
     refusals = lock["refusals"]
     console.print(
@@ -81,7 +83,8 @@ def print_funnel(console: Console, funnel: Funnel, run_dir: Path) -> None:
     )
     first = next(iter(lock["mixtures"]))
     console.print(
-        f"load it: python -c \"import datasets; print(datasets.load_dataset('{run_dir / 'dataset'}', '{first}', split='train')[0])\"",
+        'load it: python -c "import datasets; '
+        f"print(datasets.load_dataset('{run_dir / 'dataset'}', '{first}', split='train')[0])\"",
         soft_wrap=True,
         markup=False,
     )

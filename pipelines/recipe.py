@@ -27,7 +27,7 @@ from pydantic import (
 from noise import NOISE_KINDS
 from pipelines.errors import UserError
 from pipelines.tasks import TASKS
-from quantize import TOKENIZERS
+from quantize import SHIPPED_MODELS, TOKENIZERS
 from tts import ENGINES, VOICES_OF
 
 FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # names become parts of paths
@@ -215,6 +215,18 @@ class Quantize(Options):
     """Speech -> sound tokens, 25 a second."""
 
     tokenizer: Annotated[str, _known("tokenizer", list(TOKENIZERS))] = Field("mel512", description="who listens")
+    model: str | None = Field(None, description="its model file, as fit-codebook writes; default: the shipped one")
+
+    @model_validator(mode="after")
+    def _model_exists(self) -> Quantize:
+        if not self.model_path.is_file():
+            raise ValueError(f"model: there is no file {self.model_path.absolute()}")
+        return self
+
+    @property
+    def model_path(self) -> Path:
+        """The model file."""
+        return Path(self.model) if self.model else SHIPPED_MODELS[self.tokenizer]
 
 
 class Noise(Options):

@@ -35,7 +35,8 @@ class Order:
 class Executor(Protocol):
     """Performs orders, in any order, and yields each with its record."""
 
-    def __call__(self, orders: Sequence[Order]) -> Iterator[tuple[Order, Record]]: ...
+    def __call__(self, orders: Sequence[Order]) -> Iterator[tuple[Order, Record]]:
+        """Yield each order with its record, as it is done."""
 
 
 def in_this_process(orders: Sequence[Order]) -> Iterator[tuple[Order, Record]]:

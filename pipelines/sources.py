@@ -196,7 +196,8 @@ def _read_csv(file: IO[bytes], name: str) -> Iterator[SourceRecord]:
                 yield SourceRecord(place, dict(zip(header, fields, strict=True)))
     except csv.Error as error:
         raise UserError(
-            f"{name}:{started}: {error}. A quote that opens in this record does not close as CSV wants; mend the record."
+            f"{name}:{started}: {error}. A quote that opens in this record does not close as CSV wants; "
+            "mend the record."
         ) from error
 
 
@@ -209,7 +210,8 @@ def _read_parquet(file: IO[bytes], name: str) -> Iterator[SourceRecord]:
                 number += 1
     except (pa.ArrowInvalid, pa.ArrowException) as error:
         raise UserError(
-            f"{name}:row {number}: not readable as Parquet ({error}). The file is torn or of another kind; fetch it again."
+            f"{name}:row {number}: not readable as Parquet ({error}). "
+            "The file is torn or of another kind; fetch it again."
         ) from error
 
 

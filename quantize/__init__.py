@@ -14,24 +14,25 @@ from quantize.tokenizer import AudioError, Tokenizer
 torchaudio_import.install()
 
 
-def _mel512() -> Tokenizer:
+def _mel512(model: Path) -> Tokenizer:
     from quantize.mel512 import Mel512
 
-    return Mel512()
+    return Mel512(model)
 
 
 # To add a tokenizer: a file beside mel512.py with a class as in tokenizer.py, a function as above,
-# and a line here and in _MODEL_FILES.
-TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
+# and a line here and in SHIPPED_MODELS.
+TOKENIZERS: dict[str, Callable[[Path], Tokenizer]] = {
     "mel512": _mel512,
 }
-
-_MODEL_FILES = {"mel512": Path(__file__).with_name("mel512.safetensors")}
-
-
-def model_digest(name: str) -> str:
-    """Return the digest of a tokenizer's model file, for fingerprints: it loads no model."""
-    return hashlib.blake2b(_MODEL_FILES[name].read_bytes(), digest_size=16).hexdigest()
+SHIPPED_MODELS: dict[str, Path] = {
+    "mel512": Path(__file__).with_name("mel512.safetensors"),
+}
 
 
-__all__ = ["TOKENIZERS", "AudioError", "Tokenizer", "model_digest"]
+def model_digest(model: Path) -> str:
+    """Return the digest of a model file, as the tokenizer's `digest` will be: it loads no model."""
+    return hashlib.blake2b(model.read_bytes(), digest_size=16).hexdigest()
+
+
+__all__ = ["SHIPPED_MODELS", "TOKENIZERS", "AudioError", "Tokenizer", "model_digest"]

@@ -4,7 +4,6 @@ It stands in for WhisperVQ where no weights can be had: same rate, same strings,
 codes, but it hears acoustics and knows no words. docs/quantize.md says how far that carries.
 """
 
-import hashlib
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,12 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from quantize import SHIPPED_MODELS, model_digest
 from quantize.audio import resample
 from quantize.codebook import load_codebook
 from quantize.one_thread import one_thread
 from quantize.tokenizer import MAX_SECONDS, SAMPLE_RATE_HZ, SAMPLES_PER_TOKEN, TOKENS_PER_SECOND, check_audio
 
-SHIPPED_CODEBOOK = Path(__file__).with_name("mel512.safetensors")
+SHIPPED_CODEBOOK = SHIPPED_MODELS["mel512"]
 
 # The spectrogram is Whisper's: https://github.com/openai/whisper/blob/main/whisper/audio.py
 N_FFT = 400
@@ -52,7 +52,7 @@ class Mel512:
         codebook, metadata = load_codebook(path)
         if metadata.get("features") != FEATURES or codebook.rows.shape[1] != N_CEPSTRA:
             raise ValueError(f"{path} was fitted on other features: {metadata.get('features')!r}, not {FEATURES!r}")
-        self.digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+        self.digest = model_digest(path)
         self.n_codes = len(codebook.rows)
         self.rows = codebook.rows
 

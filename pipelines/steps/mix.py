@@ -12,7 +12,7 @@ import polars as pl
 
 from pipelines.errors import UserError
 from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
-from pipelines.mixture import Short, assign, available, hash_rank, largest_total, quotas
+from pipelines.mixture import Short, assign, available, check, hash_rank, largest_total, quotas
 from pipelines.recipe import Mixture, Recipe
 from pipelines.shards import Counts, digest_json, to_json
 from pipelines.tasks import TASKS, Shape
@@ -37,6 +37,8 @@ def _run(job: Job) -> Outcome:
         chosen = _choose(rows, name, mixture, wanted[name], named, job.recipe.seed)
         job.staged.table(chosen_file(name), chosen.to_arrow())
         lock[name] = _lock(mixture, wanted[name], named, chosen)
+        if mixture.total == "max" or mixture.shrink:
+            lock[name]["bound"] = _bound(mixture, wanted[name], named)
     refusals = sum(quota.get("inaudible", 0) for quota in wanted.values())
     total = sum(sum(quota.values()) for quota in wanted.values())
     lockfile = {
@@ -108,6 +110,15 @@ def _quota(name: str, mixture: Mixture, classes: dict[frozenset[str], int]) -> d
     return quota
 
 
+def _bound(mixture: Mixture, quota: dict[str, int], classes: dict[frozenset[str], int]) -> str:
+    """Return why the total is no larger: which parts are short for one more row; "" where none is."""
+    try:
+        check(quotas(sum(quota.values()) + 1, mixture.parts), _within(mixture, classes), mixture.reuse_prompts)
+    except Short as short:
+        return str(short)
+    return ""
+
+
 def _percent(share: Fraction) -> str:
     return f"{float(share):g} %"
 
@@ -122,8 +133,8 @@ def _check_refusals(recipe: Recipe, wanted: dict[str, dict[str, int]]) -> None:
         needed = "a ceiling above 0" if not ceiling else f"{-(-refusals // ceiling)} rows in all"
         raise UserError(
             f"mix.max_refusal_share: inaudible rows are {refusals} of {total} = {refusals / total:.2%} ({sums}), "
-            f"above the ceiling of {_percent(100 * ceiling)}, which allows {int(ceiling * total)}. {refusals} of them need {needed}: "
-            f"give a mixture with inaudible rows a smaller total, another a larger one, or raise the ceiling."
+            f"above the ceiling of {_percent(100 * ceiling)}, which allows {int(ceiling * total)}. "
+            f"{refusals} of them need {needed}: give a mixture with inaudible rows a smaller total, another a larger one, or raise the ceiling."
         )
 
 

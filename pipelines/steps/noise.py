@@ -50,7 +50,8 @@ def _run(job: Job) -> Outcome:
     if job.unit.rows and not lengths.height:
         raise UserError("noise: no prompt of this run was spoken, so there is no length to draw. Set noise.rows=0.")
     shard, start = job.unit.name, job.unit.args["start"]
-    tokenizer = TOKENIZERS[job.recipe.quantize.tokenizer]()
+    quantize = job.recipe.quantize
+    tokenizer = TOKENIZERS[quantize.tokenizer](quantize.model_path)
     with row_writer(job.staged, "noise", shard, ROW, REJECTED_ROW) as writer:
         for index in range(start, start + job.unit.rows):
             writer.keep(
@@ -119,7 +120,7 @@ PASS = Pass(
     options=lambda recipe: {
         "seed": recipe.seed,
         "kinds": dict(recipe.noise.kinds),
-        "model": model_digest(recipe.quantize.tokenizer),
+        "model": model_digest(recipe.quantize.model_path),
     },
     units=_units,
     run=_run,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from pipelines.graph import Job, Outcome, Pass, shard_units
@@ -15,16 +16,13 @@ from quantize.tokenizer import Tokenizer
 
 
 @lru_cache(maxsize=1)
-def _tokenizer(name: str) -> Tokenizer:
-    """Return the tokenizer, loaded once in a process; workers are the parallelism, so torch gets one thread."""
-    import torch
-
-    torch.set_num_threads(1)
-    return TOKENIZERS[name]()
+def _tokenizer(name: str, model: Path) -> Tokenizer:
+    """Return the tokenizer, loaded once in a process."""
+    return TOKENIZERS[name](model)
 
 
 def _run(job: Job) -> Outcome:
-    tokenizer = _tokenizer(job.recipe.quantize.tokenizer)
+    tokenizer = _tokenizer(job.recipe.quantize.tokenizer, job.recipe.quantize.model_path)
     speech = {"seconds": 0.0, "tokens": 0}
 
     def quantize_row(row: Row) -> Row:
@@ -59,8 +57,7 @@ def _quantize(utterance: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]
 
 
 def _options(recipe: Recipe) -> dict[str, Any]:
-    name = recipe.quantize.tokenizer
-    return {"tokenizer": name, "model": model_digest(name)}
+    return {"tokenizer": recipe.quantize.tokenizer, "model": model_digest(recipe.quantize.model_path)}
 
 
 PASS = Pass(

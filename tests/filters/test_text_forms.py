@@ -9,8 +9,26 @@ from filters.length import count_tokens, encode, load_ranks
 from filters.markers import strip_markers
 
 PIECES = st.sampled_from(
-    ["<|im_start|>", "<|im_", "end|>", "user", "<s>", "</s>", "[INST]", "[/INST]", "<<SYS>>", " "]
-    + ["USER: ", "ASSISTANT:", "### Human:", "### Response:", "\n", "rain", "<|eot_id|>", "<"]
+    [
+        "<|im_start|>",
+        "<|im_",
+        "end|>",
+        "user",
+        "<s>",
+        "</s>",
+        "[INST]",
+        "[/INST]",
+        "<<SYS>>",
+        " ",
+        "USER: ",
+        "ASSISTANT:",
+        "### Human:",
+        "### Response:",
+        "\n",
+        "rain",
+        "<|eot_id|>",
+        "<",
+    ]
 )
 
 

@@ -103,7 +103,7 @@ def test_the_shipped_codebook_is_remade_by_its_command(tmp_path: Path) -> None:
     """
     pytest.importorskip("espeakng_loader", reason="the fitting speech is eSpeak NG's: pip install -e '.[espeak]'")
     remade = tmp_path / "mel512.safetensors"
-    command = [sys.executable, "benchmarks/fit_mel512.py", "--out", str(remade)]
+    command = [sys.executable, "-m", "pipelines", "fit-codebook", "--out", str(remade)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     (shipped, made), (ours, made_here) = load_codebook(SHIPPED_CODEBOOK), load_codebook(remade)

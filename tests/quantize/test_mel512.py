@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from quantize import TOKENIZERS, AudioError, Tokenizer, model_digest
+from quantize import SHIPPED_MODELS, TOKENIZERS, AudioError, Tokenizer, model_digest
 from quantize.audio import decode_audio, resample
 from quantize.codebook import Codebook, save_codebook
 from quantize.mel512 import SHIPPED_CODEBOOK, Mel512, mel_features
@@ -21,7 +21,7 @@ Clip = tuple[NDArray[np.float32], int]
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    return TOKENIZERS["mel512"]()
+    return TOKENIZERS["mel512"](SHIPPED_MODELS["mel512"])
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_what_it_says_of_itself(tokenizer: Tokenizer) -> None:
     assert (tokenizer.name, tokenizer.n_codes) == ("mel512", 512)
     assert (tokenizer.tokens_per_second, tokenizer.max_seconds) == (25, 30.0)
     assert len(tokenizer.digest) == 32
-    assert {name: model_digest(name) for name in TOKENIZERS} == {"mel512": tokenizer.digest}
+    assert {name: model_digest(SHIPPED_MODELS[name]) for name in TOKENIZERS} == {"mel512": tokenizer.digest}
     assert SHIPPED_CODEBOOK.stat().st_size < 1_000_000
 
 
@@ -87,8 +87,8 @@ def test_a_fresh_process_and_any_number_of_threads_agree(
         torch.set_num_threads(before)
     script = (
         "import json, sys\nfrom pathlib import Path\n"
-        "from quantize import TOKENIZERS\nfrom quantize.audio import decode_audio\n"
-        "tokenizer = TOKENIZERS['mel512']()\n"
+        "from quantize import SHIPPED_MODELS, TOKENIZERS\nfrom quantize.audio import decode_audio\n"
+        "tokenizer = TOKENIZERS['mel512'](SHIPPED_MODELS['mel512'])\n"
         "clips = {name: decode_audio(Path(sys.argv[1], name)) for name in sys.argv[2:]}\n"
         "print(json.dumps({name: tokenizer.encode(*clip).tolist() for name, clip in clips.items()}))"
     )
