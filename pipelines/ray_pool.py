@@ -68,7 +68,8 @@ def _start(workers: int | None, address: str | None) -> int:
         ray.shutdown()
         raise UserError(
             f"--workers {workers or 'default'}: {max(wanted, 1)} workers of 1 CPU each want {max(wanted, 1)} CPUs; "
-            f"the cluster at {address} has {total}, of which {free} are free. Ask for at most {free}, or wait for its other jobs."
+            f"the cluster at {address} has {total}, of which {free} are free. "
+            f"Ask for at most {free}, or wait for its other jobs."
         )
     return wanted
 

@@ -19,7 +19,7 @@ from pipelines.mixture import quotas
 from pipelines.recipe import Recipe, parse_recipe
 from pipelines.row import reason_of
 from pipelines.rowwise import read_rows
-from pipelines.shards import Record, digest_file, digest_json, read_record
+from pipelines.shards import Counts, Record, digest_file, digest_json, read_record
 from pipelines.tasks import TRANSCRIPTION_INSTRUCTIONS
 from quantize.sound_string import parse_sound
 
@@ -93,45 +93,43 @@ def verify(run: Run) -> list[Promise]:
     return results
 
 
+def _unless(ok: bool, wrong: str) -> str | None:
+    """Return None for what is well, else what is wrong."""
+    return None if ok else wrong
+
+
 def _digests(run: Run) -> Checks:
     for units in run.records.values():
         for record in units.values():
             for name, about in record.files.items():
                 path = run.folder / name
-                if not path.is_file():
-                    yield f"{name} is missing"
-                else:
-                    yield None if digest_file(path) == about["digest"] else f"{name} is not what was written"
+                whole = path.is_file() and digest_file(path) == about["digest"]
+                yield _unless(whole, f"{name} is missing, or is not what was written")
 
 
 def _provenance(run: Run) -> Checks:
-    digests = {n: about["digest"] for u in run.records.values() for r in u.values() for n, about in r.files.items()}
-    for key, units in run.records.items():
-        for unit, record in units.items():
-            stale = [n for n, digest in record.made_of["inputs"].items() if digests.get(n) != digest]
-            yield f"{key}/{unit} was made of another {stale[0]}" if stale else None
+    records = [record for units in run.records.values() for record in units.values()]
+    digests = {name: about["digest"] for record in records for name, about in record.files.items()}
+    for record in records:
+        for name, digest in record.made_of["inputs"].items():
+            made = f"{record.made_of['pass']}/{record.made_of['unit']}"
+            yield _unless(digests.get(name) == digest, f"{made} was made of another {name}")
 
 
 def _conservation(run: Run) -> Checks:
     for step in ROW_STEPS:
         for unit, record in run.records[step].items():
-            kept = sum(
-                pq.read_metadata(run.folder / step / f"{name}.parquet").num_rows for name in record.facts["shards"]
-            )
+            kept = 0
             rejected: Counter[str] = Counter()
             for name in record.facts["shards"]:
+                kept += pq.read_metadata(run.folder / step / f"{name}.parquet").num_rows
                 rejects = pq.read_table(run.folder / step / "rejects" / f"{name}.parquet", columns=["reject"])
                 rejected.update(map(reason_of, rejects["reject"].to_pylist()))
             counts = record.counts
-            ok = (
-                kept == counts.rows_kept
-                and dict(rejected) == dict(counts.rejected)
-                and counts.rows_in == kept + rejected.total()
-            )
-            yield (
-                None
-                if ok
-                else f"{step}/{unit}: {counts.rows_in} in, files hold {kept} kept and {rejected.total()} rejected"
+            same = (kept, dict(rejected)) == (counts.rows_kept, dict(counts.rejected))
+            yield _unless(
+                same and counts.rows_in == kept + rejected.total(),
+                f"{step}/{unit}: {counts.rows_in} in, files hold {kept} kept and {rejected.total()} rejected",
             )
 
 
@@ -141,20 +139,16 @@ def _chain(run: Run) -> Checks:
             rows = pq.read_metadata(path).num_rows
             record = run.records[step].get(name)
             taken = record.counts.rows_in if record else 0
-            yield None if rows == taken else f"{step}/{name} took {taken} of the {rows} rows that {before} kept"
+            yield _unless(rows == taken, f"{step}/{name} took {taken} of the {rows} rows that {before} kept")
 
 
 def _manifests(run: Run) -> Checks:
     for key, units in run.records.items():
         manifest = json.loads((run.folder / key / "manifest.json").read_bytes())
-        rejected = sum((Counter(dict(r.counts.rejected)) for r in units.values()), Counter())
-        ok = (
-            manifest["rows_in"] == sum(r.counts.rows_in for r in units.values())
-            and manifest["rows_kept"] == sum(r.counts.rows_kept for r in units.values())
-            and manifest["rejected"] == dict(rejected)
-            and manifest["rows_in"] == manifest["rows_kept"] + sum(manifest["rejected"].values())
-        )
-        yield None if ok else f"{key}/manifest.json is not the sum of its {len(units)} records"
+        total = Counts.total(record.counts for record in units.values())
+        said = Counts(manifest["rows_in"], manifest["rows_kept"], manifest["rejected"])
+        conserved = said.rows_in == said.rows_kept + sum(said.rejected.values())
+        yield _unless(said == total and conserved, f"{key}/manifest.json is not the sum of its {len(units)} records")
 
 
 def _row_ids(run: Run) -> Checks:
@@ -162,7 +156,7 @@ def _row_ids(run: Run) -> Checks:
     ids = pl.concat(pl.read_parquet(path, columns=["id"]) for path in paths)["id"]
     twice = set(ids.filter(ids.is_duplicated()).to_list())
     for row_id in ids.to_list():
-        yield f"{row_id} stands twice" if row_id in twice else None
+        yield _unless(row_id not in twice, f"{row_id} stands twice")
 
 
 def _utterances(run: Run) -> Checks:
@@ -170,64 +164,54 @@ def _utterances(run: Run) -> Checks:
         for name, path in run.shards(step).items():
             for row in read_rows(path, ["id", "spoken"]):
                 for utterance in row["spoken"]:
-                    yield _about_right(
-                        len(utterance["tokens"]),
-                        utterance["seconds"],
-                        utterance["tokens"],
-                        f"{step}/{name} {row['id']}",
-                    )
+                    wrong = _wrong_tokens(utterance["tokens"], utterance["seconds"])
+                    yield f"{step}/{name} {row['id']}: {wrong}" if wrong else None
 
 
-def _about_right(count: int, seconds: float, tokens: list[int], where: str) -> str | None:
-    if abs(count - math.floor(25 * seconds)) > 1:
-        return f"{where}: {count} tokens for {seconds:.3f} s"
-    if not all(0 <= token < 512 for token in tokens):
-        return f"{where}: a token id out of 0..511"
-    return None
+def _wrong_tokens(tokens: list[int], seconds: float) -> str | None:
+    if abs(len(tokens) - math.floor(25 * seconds)) > 1:
+        return f"{len(tokens)} tokens for {seconds:.3f} s"
+    return _unless(all(0 <= token < 512 for token in tokens), "a token id out of 0..511")
 
 
 def _tasks(run: Run, mixture: str) -> Counter[str]:
-    return Counter(
-        task for path in run.dataset(mixture) for task in pq.read_table(path, columns=["task"])["task"].to_pylist()
-    )
+    """Return how many pairs of each task a mixture's files hold."""
+    tables = [pq.read_table(path, columns=["task"]) for path in run.dataset(mixture)]
+    return Counter(task for table in tables for task in table["task"].to_pylist())
+
+
+def _lock(run: Run) -> dict[str, Any]:
+    return dict(json.loads((run.folder / "mixture.json").read_bytes()))
 
 
 def _quotas(run: Run) -> Checks:
+    lock = _lock(run)["mixtures"]
     for name, mixture in run.recipe.mix.mixtures.items():
-        counted = _tasks(run, name)
-        wanted = quotas(counted.total(), mixture.parts)
+        counted, total = _tasks(run, name), lock[name]["total"]
+        wanted = quotas(total, mixture.parts)
         for part in dict.fromkeys([*wanted, *counted]):
-            yield (
-                None
-                if counted[part] == wanted.get(part, 0)
-                else f"{name}: {counted[part]} rows of {part}, the quota is {wanted.get(part, 0)}"
-            )
+            quota = wanted.get(part, 0)
+            yield _unless(counted[part] == quota, f"{name}: {counted[part]} rows of {part}, the quota is {quota}")
         if isinstance(mixture.total, int) and not mixture.shrink:
-            yield (
-                None
-                if counted.total() == mixture.total
-                else f"{name}: {counted.total()} rows, asked for {mixture.total}"
-            )
+            yield _unless(total == mixture.total, f"{name}: {total} rows, asked for {mixture.total}")
 
 
 def _lockfile(run: Run) -> Checks:
-    lock = json.loads((run.folder / "mixture.json").read_bytes())
-    for name, mixture in lock["mixtures"].items():
+    for name, mixture in _lock(run)["mixtures"].items():
         ids: dict[str, list[str]] = {}
         for path in run.dataset(name):
-            table = pq.read_table(path, columns=["id", "task"])
-            for pair_id, task in zip(table["id"].to_pylist(), table["task"].to_pylist(), strict=True):
-                ids.setdefault(task, []).append(pair_id.removesuffix(f"/{task}"))
+            for pair in pq.read_table(path, columns=["id", "task"]).to_pylist():
+                ids.setdefault(pair["task"], []).append(pair["id"].removesuffix(f"/{pair['task']}"))
         for part, about in mixture["parts"].items():
             same = digest_json(sorted(ids.get(part, []))) == about["digest"] and about["chosen"] == about["quota"]
-            yield None if same else f"{name}: the rows of {part} are not those of mixture.json"
+            yield _unless(same, f"{name}: the rows of {part} are not those of mixture.json")
 
 
 def _refusals(run: Run) -> Checks:
     counted = [_tasks(run, name) for name in run.recipe.mix.mixtures]
     refusals, total = sum(c["inaudible"] for c in counted), sum(c.total() for c in counted)
     ceiling = run.recipe.mix.max_refusal_share
-    yield None if refusals <= ceiling * total else f"{refusals} of {total} rows, above {ceiling:.2%}"
+    yield _unless(refusals <= ceiling * total, f"{refusals} of {total} rows, above {ceiling:.2%}")
 
 
 def _pairs(run: Run) -> Checks:
@@ -276,4 +260,4 @@ def _wrong_with(pair: dict[str, Any], recipe: Recipe) -> str | None:
         return "the user message is not the prompt"
     if recipe.tts.too_long == "split":  # several utterances: each was checked in its shard
         return None
-    return _about_right(len(pair["tokens"]), pair["seconds"], pair["tokens"], "")
+    return _wrong_tokens(pair["tokens"], pair["seconds"])

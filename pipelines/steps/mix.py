@@ -134,7 +134,8 @@ def _check_refusals(recipe: Recipe, wanted: dict[str, dict[str, int]]) -> None:
         raise UserError(
             f"mix.max_refusal_share: inaudible rows are {refusals} of {total} = {refusals / total:.2%} ({sums}), "
             f"above the ceiling of {_percent(100 * ceiling)}, which allows {int(ceiling * total)}. "
-            f"{refusals} of them need {needed}: give a mixture with inaudible rows a smaller total, another a larger one, or raise the ceiling."
+            f"{refusals} of them need {needed}: give a mixture with inaudible rows a smaller total, "
+            "another a larger one, or raise the ceiling."
         )
 
 
