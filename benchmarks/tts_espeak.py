@@ -109,7 +109,7 @@ def step(prompts: list[str], voices: list[str], run_dir: Path) -> int:
         record = perform(Order(parse_recipe(raw, "benchmark"), "tts", unit, {}, token))
     assert record.counts.rows_kept == len(rows), record.counts
     column = "spoken.list.element.seconds"  # to count the samples; the audio is not read again
-    spoken = pq.read_table(run_dir / "tts" / "prompts.parquet", columns=[column])["spoken"].to_pylist()
+    spoken = pq.ParquetFile(run_dir / "tts" / "prompts.parquet").read([column])["spoken"].to_pylist()
     return round(sum(u["seconds"] for row in spoken for u in row) * Espeak.sample_rate_hz)
 
 

@@ -98,6 +98,7 @@ def find_caps(text: str) -> str | None:
 
     >>> find_caps("Did NASA, the FBI or the USA do it? I am SO happy, OK?")
     >>> find_caps("GDP of the UK")
+    >>> find_caps("你能 提出 RPG 或 FPS 吗")
     >>> find_caps("TELL ME A STORY please")
     'TELL ME A STORY'
     >>> find_caps("WHAT IS PHOTOSYNTHESIS?")
@@ -107,5 +108,7 @@ def find_caps(text: str) -> str | None:
         if sum(map(str.isalpha, block)) >= _MIN_SHOUT_LETTERS:
             return str(block)
     if text.isupper() and len(text.split()) >= _MIN_SHOUT_WORDS:
-        return text if sum(map(str.isalpha, text)) >= _MIN_SHOUT_LETTERS else None
+        letters, capitals = sum(map(str.isalpha, text)), sum(map(str.isupper, text))
+        if capitals >= _MIN_SHOUT_LETTERS and 2 * capitals > letters:  # Chinese has no case
+            return text
     return None

@@ -79,18 +79,16 @@ def largest_total(parts: Parts, classes: Classes, reuse: bool) -> int:
     return total
 
 
-def assign(quota: Mapping[str, int], classes: Classes, reuse: bool) -> dict[tuple[frozenset[str], str], int]:
-    """Return how many rows of each class serve each part; with `reuse`, parts do not compete.
+def assign(quota: Mapping[str, int], classes: Classes) -> dict[tuple[frozenset[str], str], int]:
+    """Return how many rows of each class serve each part, where a row serves one part only.
 
     Part by part, each class gives as many rows as leaves the later parts fillable. That never gets
     stuck: the union of tight sets of parts is tight, so a part that still needs rows while no class
     can give one would contradict the condition that check() has established.
     Raises Short.
     """
-    check(quota, classes, reuse)
+    check(quota, classes, reuse=False)
     order = sorted(classes, key=lambda serves: (len(serves), sorted(serves)))
-    if reuse:
-        return {(serves, part): classes[serves] for part in quota for serves in order if part in serves}
     left = dict(classes)
     given: dict[tuple[frozenset[str], str], int] = {}
     parts = list(quota)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from fractions import Fraction
-from itertools import groupby
 from typing import Any
 
 import polars as pl
 
 from pipelines.errors import UserError
 from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
-from pipelines.mixture import Short, assign, available, check, hash_rank, largest_total, quotas
+from pipelines.mixture import Classes, Short, assign, available, check, hash_rank, largest_total, quotas
 from pipelines.recipe import Mixture, Recipe
 from pipelines.shards import Counts, digest_json, to_json
 from pipelines.tasks import TASKS, Shape
@@ -77,7 +75,7 @@ def _serves(shape: Shape) -> str:
     return " ".join(name for name, task in TASKS.items() if task.suits(shape))
 
 
-def _within(mixture: Mixture, classes: dict[frozenset[str], int]) -> dict[frozenset[str], int]:
+def _within(mixture: Mixture, classes: Classes) -> dict[frozenset[str], int]:
     """Return the classes of rows with regard to a mixture's parts alone."""
     result: Counter[frozenset[str]] = Counter()
     for serves, count in classes.items():
@@ -85,7 +83,7 @@ def _within(mixture: Mixture, classes: dict[frozenset[str], int]) -> dict[frozen
     return dict(result)
 
 
-def _quota(name: str, mixture: Mixture, classes: dict[frozenset[str], int]) -> dict[str, int]:
+def _quota(name: str, mixture: Mixture, classes: Classes) -> dict[str, int]:
     """Return the rows of each part. Raises UserError with the arithmetic where a part is short."""
     here = _within(mixture, classes)
     most = largest_total(mixture.parts, here, mixture.reuse_prompts)
@@ -94,7 +92,7 @@ def _quota(name: str, mixture: Mixture, classes: dict[frozenset[str], int]) -> d
         total = min(total, most)
     quota = quotas(total, mixture.parts)
     try:
-        assign(quota, here, mixture.reuse_prompts)
+        check(quota, here, mixture.reuse_prompts)
     except Short as short:
         shares = ", ".join(
             f"{part} {_percent(share)} of {total} = {quota[part]}" for part, share in mixture.parts.items()
@@ -110,7 +108,7 @@ def _quota(name: str, mixture: Mixture, classes: dict[frozenset[str], int]) -> d
     return quota
 
 
-def _bound(mixture: Mixture, quota: dict[str, int], classes: dict[frozenset[str], int]) -> str:
+def _bound(mixture: Mixture, quota: dict[str, int], classes: Classes) -> str:
     """Return why the total is no larger: which parts are short for one more row; "" where none is."""
     try:
         check(quotas(sum(quota.values()) + 1, mixture.parts), _within(mixture, classes), mixture.reuse_prompts)
@@ -140,65 +138,42 @@ def _check_refusals(recipe: Recipe, wanted: dict[str, dict[str, int]]) -> None:
 
 
 def _choose(
-    rows: pl.DataFrame,
-    name: str,
-    mixture: Mixture,
-    quota: dict[str, int],
-    classes: dict[frozenset[str], int],
-    seed: int,
+    rows: pl.DataFrame, name: str, mixture: Mixture, quota: dict[str, int], classes: Classes, seed: int
 ) -> pl.DataFrame:
     """Return the rows of a mixture in their final, shuffled order."""
-    given = assign(quota, _within(mixture, classes), mixture.reuse_prompts)
-    chosen = []
-    for part, picks in _by_part(given, mixture, list(quota)):
-        taken = pl.concat(
-            [
-                _take(rows, mixture, serves, skip, count, f"{seed}/{name}/{part if mixture.reuse_prompts else ''}")
-                for serves, skip, count in picks
-            ]
-        )
-        if mixture.reuse_prompts:
-            taken = taken.sort("rank", "id").head(quota[part])
-        chosen.append(taken.with_columns(task=pl.lit(part)))
-    result = pl.concat(chosen)
-    shuffled = hash_rank(result["id"].to_list(), f"{seed}/{name}/shuffle")
+    salt = f"{seed}/{name}"
+    kinds = {text: frozenset(text.split()).intersection(mixture.parts) for text in rows["serves"].unique()}
+    if mixture.reuse_prompts:
+        picks = [
+            (
+                part,
+                _ranked(rows, [text for text, serves in kinds.items() if part in serves], f"{salt}/{part}").head(count),
+            )
+            for part, count in quota.items()
+        ]
+    else:
+        here = _within(mixture, classes)
+        ranked = {one: _ranked(rows, [text for text, serves in kinds.items() if serves == one], salt) for one in here}
+        taken: Counter[frozenset[str]] = Counter()
+        picks = []
+        for (one, part), count in assign(quota, here).items():
+            picks.append((part, ranked[one].slice(taken[one], count)))
+            taken[one] += count
+    result = pl.concat(chosen.with_columns(task=pl.lit(part)) for part, chosen in picks)
     return (
-        result.with_columns(shuffled=shuffled)
+        result.with_columns(shuffled=hash_rank(result["id"].to_list(), f"{salt}/shuffle"))
         .sort("shuffled", "id", "task")
         .select(pl.int_range(pl.len(), dtype=pl.Int64).alias("order"), "task", "path", "row", "id")
     )
 
 
-Pick = tuple[frozenset[str], int, int]  # class, how many of it earlier parts took, how many to take
-
-
-def _by_part(
-    given: dict[tuple[frozenset[str], str], int], mixture: Mixture, parts: list[str]
-) -> Iterator[tuple[str, list[Pick]]]:
-    taken: Counter[frozenset[str]] = Counter()
-    for part, group in groupby(sorted(given, key=lambda k: parts.index(k[1])), key=lambda k: k[1]):
-        picks = []
-        for serves, _ in group:
-            count = given[serves, part]
-            picks.append((serves, taken[serves], count))
-            if not mixture.reuse_prompts:
-                taken[serves] += count
-        yield part, picks
-
-
-def _take(
-    rows: pl.DataFrame, mixture: Mixture, serves: frozenset[str], skip: int, count: int, salt: str
-) -> pl.DataFrame:
-    """Return `count` rows of a class after the first `skip`, by hash rank."""
-    kinds = [text for text in rows["serves"].unique() if frozenset(text.split()).intersection(mixture.parts) == serves]
+def _ranked(rows: pl.DataFrame, kinds: list[str], salt: str) -> pl.DataFrame:
+    """Return the rows that serve what `kinds` says, by hash rank."""
     here = rows.filter(pl.col("serves").is_in(kinds))
-    ranked = here.with_columns(rank=hash_rank(here["id"].to_list(), salt)).sort("rank", "id")
-    return ranked.slice(skip, count)
+    return here.with_columns(rank=hash_rank(here["id"].to_list(), salt)).sort("rank", "id")
 
 
-def _lock(
-    mixture: Mixture, quota: dict[str, int], classes: dict[frozenset[str], int], chosen: pl.DataFrame
-) -> dict[str, Any]:
+def _lock(mixture: Mixture, quota: dict[str, int], classes: Classes, chosen: pl.DataFrame) -> dict[str, Any]:
     parts = {}
     for part, share in mixture.parts.items():
         ids = sorted(chosen.filter(pl.col("task") == part)["id"].to_list())

@@ -95,7 +95,7 @@ def test_assignments_fill_every_quota_and_use_no_row_twice(
 ) -> None:
     parts, classes = problem
     quota = quotas(largest_total(parts, classes, reuse=False), parts)
-    given_out = assign(quota, classes, reuse=False)
+    given_out = assign(quota, classes)
     for part in parts:
         assert sum(n for (_, p), n in given_out.items() if p == part) == quota[part]
     for serves, rows in classes.items():
