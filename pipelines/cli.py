@@ -82,13 +82,24 @@ def _execute(recipe: Recipe, step: str | None, workers: int | None, address: str
         console.print(line, markup=False)
     if all(plan.done for plan in plans):
         console.print("Nothing to do: everything is up to date.")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    _handle_stops()
     outputs = run(recipe, passes, _executor(workers, address), Progress(recipe.run_path, console))
     if step is None:
         console.print("")
         print_funnel(console, measure(outputs), recipe.run_path)
     else:
         console.print(f"{step} is done: {recipe.run_path / step}")
+
+
+def _handle_stops() -> None:
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, _stop)
+
+
+def _stop(signal_number: int, _frame: object) -> None:
+    """End the command in good order: Ray is shut down, the lock is given back."""
+    typer.echo("speechmill: stopped. What was finished is kept: the same command goes on from there.", err=True)
+    sys.exit(128 + signal_number)
 
 
 def _executor(workers: int | None, address: str | None) -> AbstractContextManager[Any]:
@@ -110,7 +121,9 @@ class _LazyRay(AbstractContextManager[Any]):
         from pipelines.ray_pool import ray_pool
 
         self._pool = ray_pool(*self._arguments)
-        return self._pool.__enter__()
+        executor = self._pool.__enter__()
+        _handle_stops()  # Ray has put in handlers of its own
+        return executor
 
     def __exit__(self, *error: Any) -> None:
         self._pool.__exit__(*error)
@@ -296,6 +309,3 @@ def main() -> None:
     except RunError as error:
         typer.echo(f"speechmill: {error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("speechmill: stopped. What was finished is kept: the same command goes on from there.", err=True)
-        sys.exit(130)

@@ -6,19 +6,19 @@ are fsynced and renamed, the new record is written last. Done is the record, and
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import json
 import os
 import socket
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -237,9 +237,12 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old one or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{path.name}")
-    temporary.write_bytes(content)
-    _fsync(temporary)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content)
+        _fsync(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     _fsync(path.parent)
 
 
@@ -265,15 +268,11 @@ def lock_run(run_dir: Path) -> Iterator[str]:
             f"cannot write the run folder {run_dir}: {error.strerror}. Choose another with --run-dir."
         ) from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise
+        if not _try_lock(file):
             raise UserError(
                 f"{run_dir} is in use by another speechmill process ({lock_owner(run_dir)}). "
                 "Wait for it, stop it, or choose another folder with --run-dir."
-            ) from error
+            )
         token = uuid.uuid4().hex
         owner = {"token": token, "pid": os.getpid(), "host": socket.gethostname()}
         file.truncate(0)
@@ -281,6 +280,18 @@ def lock_run(run_dir: Path) -> Iterator[str]:
         file.flush()
         remove_leftovers(run_dir)
         yield token
+
+
+def _try_lock(file: IO[str]) -> bool:
+    """Lock a file for this process; a few tries, because `status` holds it for an instant."""
+    for _ in range(10):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False
 
 
 def holds_lock(run_dir: Path, token: str) -> bool:
@@ -296,7 +307,7 @@ def is_locked(run_dir: Path) -> bool:
     with path.open("r") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             return True
     return False
 

@@ -170,6 +170,28 @@ def test_a_second_process_is_refused_and_status_sees_the_first(tmp_path: Path) -
     assert after.stdout.count("done") >= 14
 
 
+@pytest.mark.parametrize(("workers", "number"), [("0", signal.SIGINT), ("2", signal.SIGTERM)])
+def test_a_run_that_is_stopped_says_so_and_leaves_nothing_behind(
+    workers: str, number: signal.Signals, tmp_path: Path
+) -> None:
+    process = start("run", write_recipe(tmp_path), "--workers", workers)
+    wait_for_units(tmp_path / "run", 30, process)
+    children = workers_of(process.pid)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "stopped. What was finished is kept" in output
+    assert "Traceback" not in output
+    assert not list((tmp_path / "run").rglob(".tmp-*"))
+    assert bool(children) == (workers == "2")
+    assert not [pid for pid in children if Path(f"/proc/{pid}").exists() and "Z" not in state_of(pid)]
+
+
+def state_of(pid: int) -> str:
+    """Return a process's state letter."""
+    return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]
+
+
 def limited(kib: int, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run the command where no file may grow beyond a size, as on a full disk."""
     shell = ["bash", "-c", f'ulimit -f {kib}; exec "$@"', "bash", *command(*arguments)]
