@@ -12,7 +12,7 @@ import yaml
 
 from pipelines.funnel import Funnel, funnel_rows, measure
 from pipelines.graph import Job, Outcome, Outputs, Unit
-from pipelines.recipe import Recipe
+from pipelines.recipe import PLACES, Recipe
 from pipelines.shards import Counts, digest_json
 from tts import VOICES_OF
 
@@ -126,7 +126,7 @@ def _voices(job: Job) -> str:
 
 
 def _recipe_yaml(recipe: Recipe) -> str:
-    plain = recipe.model_dump(mode="json", exclude={"run_dir", "root"}, exclude_defaults=True)
+    plain = recipe.model_dump(mode="json", exclude=PLACES, exclude_defaults=True)
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
 

@@ -21,6 +21,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_serializer,
     model_validator,
 )
 
@@ -250,6 +251,15 @@ class Mixture(Options):
     shrink: bool = Field(False, description="where a part is short: make the largest total instead of an error")
     reuse_prompts: bool = Field(False, description="may one prompt serve several parts?")
 
+    @field_serializer("parts", when_used="json")
+    def _plain_percents(self, parts: dict[str, Fraction]) -> dict[str, int | float | str]:
+        """Write 70 and 33.3 as such; a fraction that decimals cannot say stays a fraction."""
+        plain: dict[str, int | float | str] = {}
+        for part, percent in parts.items():
+            exact = Fraction(str(float(percent))) == percent
+            plain[part] = int(percent) if percent.denominator == 1 else float(percent) if exact else str(percent)
+        return plain
+
     @model_validator(mode="after")
     def _hundred(self) -> Mixture:
         if (total := sum(self.parts.values())) != 100:
@@ -273,6 +283,9 @@ class Export(Options):
         256 * 10**6, description="uncompressed bytes of a file, as datasets' max_shard_size counts: 256 MB"
     )
     audio: bool = Field(False, description="also a config `audio`: the speech itself, a row an utterance")
+
+
+PLACES: dict[str, Any] = {"run_dir": True, "root": True, "quantize": {"model"}}  # where, and so no part of what
 
 
 class Recipe(Options):
@@ -307,7 +320,7 @@ class Recipe(Options):
 
     @property
     def run_path(self) -> Path:
-        """The run folder, absolute: a Ray worker's working directory may be another."""
+        """The run folder, absolute."""
         return Path(self.run_dir or f"runs/{self.name}").absolute()
 
 
@@ -328,7 +341,16 @@ def load_recipe(path: Path, changes: Sequence[str] = (), run_dir: str | None = N
         _apply(raw, change)
     if run_dir is not None:
         raw["run_dir"] = run_dir
-    return parse_recipe(raw, str(path))
+    return _anchored(parse_recipe(raw, str(path)))
+
+
+def _anchored(recipe: Recipe) -> Recipe:
+    """Return the recipe with absolute paths: a Ray worker's working directory may be another."""
+    quantize = recipe.quantize
+    if quantize.model is not None:
+        quantize = quantize.model_copy(update={"model": str(quantize.model_path.absolute())})
+    paths = {"run_dir": str(recipe.run_path), "root": str(Path(recipe.root).absolute()), "quantize": quantize}
+    return recipe.model_copy(update=paths)
 
 
 def parse_recipe(raw: dict[str, Any], where: str) -> Recipe:
@@ -347,6 +369,8 @@ def _apply(raw: dict[str, Any], change: str) -> None:
         raise UserError(f"--set {change}: write it as step.option=value")
     place: Any = raw
     *parents, last = key.split(".")
+    if parents[:2] == ["filter", "rules"] and "rules" not in raw.get("filter", {}):
+        raw.setdefault("filter", {})["rules"] = Filter().model_dump(mode="json")["rules"]
     for part in parents:
         if isinstance(place, list):
             place = _item(place, part, change)
@@ -363,7 +387,7 @@ def _apply(raw: dict[str, Any], change: str) -> None:
 
 def _item(items: list[Any], part: str, change: str) -> Any:
     for position, item in enumerate(items):
-        if part == str(position) or (isinstance(item, dict) and part in (item.get("name"), *item)):
+        if part == str(position) or (isinstance(item, dict) and part in (item.get("name"), item.get("rule"), *item)):
             return item[part] if isinstance(item, dict) and part in item else item
     raise UserError(f"--set {change}: the list has no item {part!r}")
 

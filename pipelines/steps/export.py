@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from pipelines.card import card_unit, write_card
 from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
-from pipelines.recipe import Recipe
+from pipelines.recipe import PLACES, Recipe
 from pipelines.row import AUDIO
 from pipelines.rowwise import read_rows
 from pipelines.shards import Counts
@@ -197,7 +197,7 @@ CARD_PASS = Pass(
     key="export.card",
     needs=("export", "export.audio", "mix"),
     version=1,
-    options=lambda recipe: {"recipe": recipe.model_dump(mode="json", exclude={"run_dir", "root"})},
+    options=lambda recipe: {"recipe": recipe.model_dump(mode="json", exclude=PLACES)},
     units=card_unit,
     run=write_card,
 )

@@ -42,7 +42,7 @@ def _run(job: Job) -> Outcome:
     parts = _finished_parts(job, source.name, digest_json(job.made_of))
     position = parts[-1].facts["position"] if parts else 0
     passed = parts[-1].facts["passed"] if parts else 0
-    reader = _Reader(job.recipe, source, position, passed, _root(job.recipe))
+    reader = _Reader(job.recipe, source, position, passed, Path(job.recipe.root))
     while reader.more():
         name = f"{source.name}-{len(parts):05d}"
         staged = Staged(job.staged.run_dir, job.staged.may_commit)
@@ -77,10 +77,6 @@ def _finished_parts(job: Job, source: str, fingerprint: str) -> list[Record]:
         if part is None or part.fingerprint != fingerprint:
             return parts
         parts.append(part)
-
-
-def _root(recipe: Recipe) -> Path:
-    return Path(recipe.root).absolute()
 
 
 class _Reader:
