@@ -5,9 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -72,7 +71,7 @@ def _execute(recipe: Recipe, step: str | None, workers: int | None, address: str
     from pipelines.funnel import measure, print_funnel
     from pipelines.graph import plan_run
     from pipelines.progress import Progress, make_console
-    from pipelines.runner import run
+    from pipelines.runner import executor, run
     from pipelines.steps import passes_for
 
     console = make_console()
@@ -82,8 +81,9 @@ def _execute(recipe: Recipe, step: str | None, workers: int | None, address: str
         console.print(line, markup=False)
     if all(plan.done for plan in plans):
         console.print("Nothing to do: everything is up to date.")
-    _handle_stops()
-    outputs = run(recipe, passes, _executor(workers, address), Progress(recipe.run_path, console))
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, _stop)
+    outputs = run(recipe, passes, executor(workers, address), Progress(recipe.run_path, console))
     if step is None:
         console.print("")
         print_funnel(console, measure(outputs), recipe.run_path)
@@ -91,42 +91,10 @@ def _execute(recipe: Recipe, step: str | None, workers: int | None, address: str
         console.print(f"{step} is done: {recipe.run_path / step}")
 
 
-def _handle_stops() -> None:
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, _stop)
-
-
 def _stop(signal_number: int, _frame: object) -> None:
     """End the command in good order: Ray is shut down, the lock is given back."""
     typer.echo("speechmill: stopped. What was finished is kept: the same command goes on from there.", err=True)
     sys.exit(128 + signal_number)
-
-
-def _executor(workers: int | None, address: str | None) -> AbstractContextManager[Any]:
-    """Return what performs units: a plain loop, or a Ray pool that starts when it is entered."""
-    if workers == 0:
-        from pipelines.runner import in_this_process
-
-        return nullcontext(in_this_process)
-    return _LazyRay(workers, address)
-
-
-class _LazyRay(AbstractContextManager[Any]):
-    """Imports and starts Ray only when there is something to do."""
-
-    def __init__(self, workers: int | None, address: str | None) -> None:
-        self._arguments = (workers, address)
-
-    def __enter__(self) -> Any:
-        from pipelines.ray_pool import ray_pool
-
-        self._pool = ray_pool(*self._arguments)
-        executor = self._pool.__enter__()
-        _handle_stops()  # Ray has put in handlers of its own
-        return executor
-
-    def __exit__(self, *error: Any) -> None:
-        self._pool.__exit__(*error)
 
 
 def _stale_lines(plans: list[PassPlan]) -> Iterator[str]:
@@ -215,8 +183,8 @@ def status(where: RunPath, run_dir: RunDir = None) -> None:
     Example: speechmill status configs/quickstart.yaml
     """
     from pipelines.graph import plan_run
+    from pipelines.lock import is_locked, lock_owner
     from pipelines.progress import describe, make_console, read_progress
-    from pipelines.shards import is_locked, lock_owner
     from pipelines.steps import PASSES
 
     recipe = _load_run(where, run_dir=run_dir)
@@ -290,7 +258,7 @@ def steps(name: Annotated[str | None, typer.Argument(help="one section alone, su
 
     Example: speechmill steps tts
     """
-    from pipelines.recipe import nearest
+    from pipelines.options import nearest
     from pipelines.reference import SECTIONS, reference
 
     if name is not None and name not in SECTIONS:

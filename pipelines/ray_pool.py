@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -45,7 +46,9 @@ def ray_pool(workers: int | None, address: str | None) -> Iterator[Executor]:
         address: of a running cluster; None for this machine alone.
     Raises UserError where the CPUs do not suffice, with the sums.
     """
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     pool = _Pool(_start(workers, address))
+    signal.signal(signal.SIGTERM, on_sigterm)  # ray.init puts in a handler of its own
     try:
         yield pool.perform_all
     finally:

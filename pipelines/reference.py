@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
-from pipelines.recipe import RULES, Export, Filter, Mix, Mixture, Noise, Options, Quantize, Read, Recipe, Source, Tts
+from pipelines.options import RULES, Export, Filter, Mix, Mixture, Noise, Options, Quantize, Read, Source, Tts
+from pipelines.recipe import Recipe
 from pipelines.tasks import TASKS
 from quantize import TOKENIZERS
 from tts import ENGINES

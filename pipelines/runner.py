@@ -7,16 +7,17 @@ import os
 import resource
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
 from pipelines.errors import RunError
 from pipelines.graph import Job, Outputs, Pass, PassPlan, Unit, plan_pass
+from pipelines.lock import holds_lock, lock_run
 from pipelines.progress import Progress
 from pipelines.recipe import Recipe
-from pipelines.shards import Counts, Record, Staged, digest_json, holds_lock, lock_run, to_json, write_atomically
+from pipelines.shards import Counts, Record, Staged, digest_json, to_json, write_atomically
 
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 
@@ -43,6 +44,23 @@ def in_this_process(orders: Sequence[Order]) -> Iterator[tuple[Order, Record]]:
     """Perform orders one after another: the plain loop."""
     for order in orders:
         yield order, perform(order)
+
+
+@contextmanager
+def executor(workers: int | None, address: str | None) -> Iterator[Executor]:
+    """Start what performs orders: this process for no workers, else a pool on Ray.
+
+    Args:
+        workers: how many; None for one on each CPU.
+        address: of a running Ray cluster; None for this machine alone.
+    """
+    if workers == 0:
+        yield in_this_process
+    else:
+        from pipelines.ray_pool import ray_pool  # imports Ray, where there is something to do
+
+        with ray_pool(workers, address) as pool:
+            yield pool
 
 
 def perform(order: Order) -> Record:

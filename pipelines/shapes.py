@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.errors import UserError
-from pipelines.recipe import Source, nearest
+from pipelines.options import Source, nearest
 
 Messages = list[dict[str, str]]
 

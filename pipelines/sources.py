@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.errors import UserError
-from pipelines.recipe import Source, nearest
+from pipelines.options import Source, nearest
 from pipelines.shards import digest_file
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")

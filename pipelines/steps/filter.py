@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
-from pipelines.recipe import LanguageRule, LengthRule, Options, Recipe, SpeakableRule
+from pipelines.options import LanguageRule, LengthRule, Options, SpeakableRule
+from pipelines.recipe import Recipe
 from pipelines.row import REJECTED_ROW, ROW, reason_of
 from pipelines.shards import Counts
 

@@ -11,7 +11,8 @@ import polars as pl
 from pipelines.errors import UserError
 from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
 from pipelines.mixture import Classes, Short, assign, available, check, hash_rank, largest_total, quotas
-from pipelines.recipe import Mixture, Recipe
+from pipelines.options import Mixture
+from pipelines.recipe import Recipe
 from pipelines.shards import Counts, digest_json, to_json
 from pipelines.tasks import TASKS, Shape
 

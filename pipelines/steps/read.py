@@ -9,7 +9,8 @@ from typing import Any
 
 from pipelines.errors import UserError
 from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
-from pipelines.recipe import Recipe, Source
+from pipelines.options import Source
+from pipelines.recipe import Recipe
 from pipelines.row import REJECTED_RECORD, ROW, Row, row_id
 from pipelines.shapes import BadRecord, Shape, checked, find_shape
 from pipelines.shards import Counts, Record, RowWriter, Staged, digest_json, read_record, row_writer

@@ -9,7 +9,8 @@ from numpy import concatenate, int16
 from numpy.typing import NDArray
 
 from pipelines.graph import Job, Outcome, Pass, shard_units
-from pipelines.recipe import Recipe, Tts
+from pipelines.options import Tts
+from pipelines.recipe import Recipe
 from pipelines.row import Row, user_turns
 from pipelines.rowwise import Reject, run_rowwise
 from tts import ENGINES, engine_version

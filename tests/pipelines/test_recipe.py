@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from pipelines.errors import UserError
-from pipelines.recipe import RULES, load_recipe, parse_recipe
+from pipelines.options import RULES
+from pipelines.recipe import load_recipe, parse_recipe
 from pipelines.reference import SECTIONS, reference
 from tests.conftest import ROOT, recipe_of, speechmill, write_recipe
 

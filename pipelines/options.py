@@ -1,0 +1,282 @@
+"""The options of sources, steps, rules and mixtures.
+
+These models are the one declaration: YAML, `--set`, `speechmill steps` and fingerprints derive from
+them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_serializer,
+    model_validator,
+)
+
+from noise import NOISE_KINDS
+from pipelines.tasks import TASKS
+from quantize import SHIPPED_MODELS, TOKENIZERS
+from tts import ENGINES, VOICES_OF
+
+FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # names become parts of paths
+_SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+def _bytes(value: Any) -> Any:
+    """Turn "256 MB" into bytes; leave the rest to pydantic."""
+    match = re.fullmatch(r"\s*(\d+)\s*([KMG]B)\s*", value) if isinstance(value, str) else None
+    return int(match[1]) * _SIZES[match[2]] if match else value
+
+
+def _percent(value: Any) -> Any:
+    """Take 33.3 for what is written, not for the nearest binary fraction."""
+    return Fraction(str(value)) if isinstance(value, float) else value
+
+
+def _known(what: str, names: Sequence[str]) -> AfterValidator:
+    def check(value: str) -> str:
+        if value not in names:
+            raise ValueError(f"{what} {value!r} is unknown; {nearest(value, names)}")
+        return value
+
+    return AfterValidator(check)
+
+
+def nearest(value: str, names: Sequence[str]) -> str:
+    """Return the remedy for a misspelt name: the closest valid ones, or all."""
+    close = difflib.get_close_matches(value, names, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"valid: {', '.join(names)}"
+
+
+class Options(BaseModel):
+    """Options of one thing: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Scalar = str | int | float | bool | None
+Range = tuple[int, int]
+
+
+class Source(Options):
+    """Where rows come from: files (`path`) or a Hugging Face dataset (`hf`)."""
+
+    name: str = Field(pattern=FILE_NAME, description="names the source in rows and file names")
+    path: str | None = Field(None, description=".jsonl .json .csv .parquet, also .gz; a file, folder or glob")
+    hf: str | None = Field(None, description="Hugging Face dataset, owner/name or a local folder")
+    revision: str | None = Field(None, description="hf: commit, tag or branch; name one, or runs differ")
+    config: str | None = Field(None, description="hf: the dataset's configuration")
+    split: str = Field("train", description="hf: the split")
+    streaming: bool = Field(True, description="hf: read while downloading, without a local copy")
+    license: str = Field("unknown", description="SPDX id, kept in each row and on the card")
+    shape: Literal["auto", "prompt_answer", "alpaca", "sharegpt", "messages"] = Field(
+        "auto", description="how a record holds its conversation; auto looks at the first record"
+    )
+    prompt: str | None = Field(None, description="column of the prompt (shape prompt_answer)")
+    answer: str | None = Field(None, description="column of the answer (shape prompt_answer)")
+    where: dict[str, Scalar | list[Scalar]] = Field(
+        default_factory=dict, description="keep records whose column equals a value or is one of a list"
+    )
+    limit: int | None = Field(None, ge=1, description="stop after this many records that pass `where`")
+    turns: Literal["first", "all"] = Field("first", description="first exchange only, or the whole chat")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Source:
+        if (self.path is None) == (self.hf is None):
+            raise ValueError("give exactly one of path and hf")
+        if self.answer is not None and self.prompt is None:
+            raise ValueError("answer names a column, so prompt must too")
+        if self.prompt is not None and self.shape not in ("auto", "prompt_answer"):
+            raise ValueError(f"prompt names a column, which shape {self.shape} does not use")
+        return self
+
+
+class Read(Options):
+    """Records of the sources -> rows in shards. Broken records are rejects with their place."""
+
+    rows_per_shard: int = Field(5000, ge=1, description="rows of one unit of work")
+    max_prompt_bytes: int = Field(65536, ge=1, description="a longer user message is a reject")
+
+
+class SpeakableRule(Options):
+    """Reject prompts that nobody can say aloud: URLs, code, LaTeX, tables, lists, markup, symbols ..."""
+
+    rule: Literal["speakable"] = "speakable"
+
+
+class LengthRule(Options):
+    """Reject prompts of too many GPT-2 BPE tokens (the paper: fewer than 64)."""
+
+    rule: Literal["length"] = "length"
+    below: int = Field(64, ge=1, description="keep user messages of fewer BPE tokens than this")
+
+
+class LanguageRule(Options):
+    """Reject prompts that are not English with enough probability (the paper: > 0.8)."""
+
+    rule: Literal["language"] = "language"
+    above: float = Field(0.8, ge=0, lt=1, description="keep rows whose probability of English is above this")
+
+
+class DuplicateRule(Options):
+    """Reject rows whose normalised user messages an earlier kept row has (by source order, then index)."""
+
+    rule: Literal["duplicate"] = "duplicate"
+
+
+RULES: dict[str, type[Options]] = {
+    "speakable": SpeakableRule,
+    "length": LengthRule,
+    "language": LanguageRule,
+    "duplicate": DuplicateRule,
+}
+Rule = Annotated[SpeakableRule | LengthRule | LanguageRule | DuplicateRule, Field(discriminator="rule")]
+
+
+def _rule(value: Any) -> Any:
+    """Accept `speakable` and `length: {below: 64}` for a rule."""
+    if isinstance(value, str):
+        value = {value: {}}
+    if isinstance(value, dict) and "rule" not in value:
+        if len(value) != 1:
+            raise ValueError(f"a rule is one name with its options, not {sorted(value)}")
+        ((name, options),) = value.items()
+        value = {**(options or {}), "rule": name}
+    if isinstance(value, dict) and value["rule"] not in RULES:
+        raise ValueError(f"rule {value['rule']!r} is unknown; {nearest(str(value['rule']), list(RULES))}")
+    return value
+
+
+class Filter(Options):
+    """Rows -> rows that can be spoken. The first rule that a row breaks names its reject."""
+
+    strip_markers: bool = Field(True, description="remove chat-template markers from user messages first")
+    rules: tuple[Annotated[Rule, BeforeValidator(_rule)], ...] = Field(
+        (SpeakableRule(), LengthRule(), LanguageRule(), DuplicateRule()),
+        description="in order; the cheap ones first",
+    )
+
+    @model_validator(mode="after")
+    def _duplicates_last(self) -> Filter:
+        names = [rule.rule for rule in self.rules]
+        if len(set(names)) != len(names):
+            raise ValueError("each rule stands once in the list")
+        if "duplicate" in names[:-1]:
+            raise ValueError("duplicate must be the last rule: a row may lose only to a row that is kept")
+        return self
+
+
+DEFAULT_VOICES = tuple(VOICES_OF["espeak"])
+
+
+class Tts(Options):
+    """Rows -> rows with speech: every user message spoken by the row's voice, kept as FLAC."""
+
+    engine: Annotated[str, _known("engine", list(ENGINES))] = Field("espeak", description="who speaks")
+    voices: tuple[str, ...] = Field(DEFAULT_VOICES, min_length=1, description="one is drawn for each row")
+    rate_wpm: Range = Field((150, 190), description="words per minute, drawn for each row")
+    pitch: Range = Field((35, 65), description="0 to 99, drawn for each row")
+    max_seconds: float = Field(30.0, gt=0, le=30, description="what the tokenizer can hear at once")
+    too_long: Literal["reject", "split"] = Field(
+        "reject", description="longer speech: reject it, or speak it by sentences"
+    )
+
+    @model_validator(mode="after")
+    def _known_voices(self) -> Tts:
+        known = list(VOICES_OF[self.engine])
+        if unknown := [voice for voice in self.voices if voice not in known]:
+            raise ValueError(f"voices: {self.engine} has no voice {unknown[0]!r}; {nearest(unknown[0], known)}")
+        return self
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Tts:
+        for name, (low, high), (least, most) in (
+            ("rate_wpm", self.rate_wpm, (80, 450)),
+            ("pitch", self.pitch, (0, 99)),
+        ):
+            if not least <= low <= high <= most:
+                raise ValueError(f"{name}: [{low}, {high}] is not a range within [{least}, {most}]")
+        return self
+
+
+class Quantize(Options):
+    """Speech -> sound tokens, 25 a second."""
+
+    tokenizer: Annotated[str, _known("tokenizer", list(TOKENIZERS))] = Field("mel512", description="who listens")
+    model: str | None = Field(None, description="its model file, as fit-codebook writes; default: the shipped one")
+
+    @model_validator(mode="after")
+    def _model_exists(self) -> Quantize:
+        if not self.model_path.is_file():
+            raise ValueError(f"model: there is no file {self.model_path.absolute()}")
+        return self
+
+    @property
+    def model_path(self) -> Path:
+        """The model file."""
+        return Path(self.model) if self.model else SHIPPED_MODELS[self.tokenizer]
+
+
+class Noise(Options):
+    """Inaudible rows: random sound ids as long as this run's prompts, answered by polite refusals."""
+
+    rows: int = Field(1000, ge=0, description="how many to make (the paper: 11,000)")
+    kinds: dict[Annotated[str, _known("kind", list(NOISE_KINDS))], Annotated[float, Field(gt=0)]] = Field(
+        {"independent": 1.0, "sticky": 1.0}, min_length=1, description="relative weight of each kind"
+    )
+
+
+class Mixture(Options):
+    """One training set: parts in percent of a total, exact to the row."""
+
+    parts: dict[
+        Annotated[str, _known("task", list(TASKS))], Annotated[Fraction, BeforeValidator(_percent), Field(gt=0)]
+    ] = Field(min_length=1, description="task: percent; together 100")
+    total: Annotated[int, Field(ge=1)] | Literal["max"] = Field(
+        "max", description="rows, or max: the largest total that every part can fill"
+    )
+    shrink: bool = Field(False, description="where a part is short: make the largest total instead of an error")
+    reuse_prompts: bool = Field(False, description="may one prompt serve several parts?")
+
+    @field_serializer("parts", when_used="json")
+    def _plain_percents(self, parts: dict[str, Fraction]) -> dict[str, int | float | str]:
+        """Write 70 and 33.3 as such; a fraction that decimals cannot say stays a fraction."""
+        plain: dict[str, int | float | str] = {}
+        for part, percent in parts.items():
+            exact = Fraction(str(float(percent))) == percent
+            plain[part] = int(percent) if percent.denominator == 1 else float(percent) if exact else str(percent)
+        return plain
+
+    @model_validator(mode="after")
+    def _hundred(self) -> Mixture:
+        if (total := sum(self.parts.values())) != 100:
+            raise ValueError(f"the parts add up to {float(total):g} %, not 100 %")
+        return self
+
+
+class Mix(Options):
+    """Rows -> the rows of each mixture: integer quotas by largest remainder, rows by hash rank."""
+
+    mixtures: dict[Annotated[str, Field(pattern=FILE_NAME)], Mixture] = Field(min_length=1, description="name: mixture")
+    max_refusal_share: float = Field(
+        0.005, ge=0, le=1, description="inaudible rows over all rows of all mixtures, at most"
+    )
+
+
+class Export(Options):
+    """Mixtures -> shuffled Parquet with a dataset card, for `datasets.load_dataset`."""
+
+    shard_bytes: Annotated[int, BeforeValidator(_bytes), Field(ge=1000)] = Field(
+        256 * 10**6, description="uncompressed bytes of a file, as datasets' max_shard_size counts: 256 MB"
+    )
+    audio: bool = Field(False, description="also a config `audio`: the speech itself, a row an utterance")
