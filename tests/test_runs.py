@@ -95,6 +95,14 @@ def test_five_kills_and_the_end_is_the_same(finished: Path, tmp_path: Path) -> N
     assert all(p.stat().st_mtime_ns == before[p] for p in done_before if p in before)
 
 
+def test_the_mixtures_are_the_same_whatever_the_shards(finished: Path, tmp_path: Path) -> None:
+    assert_done(speechmill("run", write_recipe(tmp_path, read={"rows_per_shard": 64}), "--workers", "2"))
+    one, other = content(finished / "run"), content(tmp_path / "run")
+    mixtures = [name for name in one if name.startswith("dataset/stage")] + ["mixture.json"]
+    assert len(mixtures) > 3
+    assert {name: other.get(name) for name in mixtures} == {name: one[name] for name in mixtures}
+
+
 def test_what_is_done_is_not_done_again(finished: Path, tmp_path: Path) -> None:
     recipe, run = write_recipe(tmp_path), tmp_path / "run"
     assert_done(speechmill("tts", recipe, "--workers", "0"))
