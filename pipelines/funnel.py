@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,9 +73,10 @@ def print_funnel(console: Console, funnel: Funnel, run_dir: Path) -> None:
             mixed.add_row(name, part, *cells)
             name = ""
         mixed.add_row("", "total", "100", f"{mixture['total']:,}", "", "")
-        if mixture.get("bound"):
-            mixed.add_row("", f"one more row: {mixture['bound']}", "", "", "", "")
     console.print(mixed)
+    for name, mixture in lock["mixtures"].items():
+        if mixture.get("bound"):
+            console.print(f"{name} is as large as it can be: for one more row {mixture['bound']}", soft_wrap=True)
     refusals = lock["refusals"]
     console.print(
         f"\nrefusals: {refusals['rows']} of {refusals['of']:,} rows = {refusals['share']:.3%} "
@@ -83,7 +85,7 @@ def print_funnel(console: Console, funnel: Funnel, run_dir: Path) -> None:
     )
     first = next(iter(lock["mixtures"]))
     console.print(
-        'load it: python -c "import datasets; '
+        f'load it: {sys.executable} -c "import datasets; '
         f"print(datasets.load_dataset('{run_dir / 'dataset'}', '{first}', split='train')[0])\"",
         soft_wrap=True,
         markup=False,
