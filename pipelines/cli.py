@@ -190,6 +190,8 @@ def status(where: RunPath, run_dir: RunDir = None) -> None:
     recipe = _load_run(where, run_dir=run_dir)
     console = make_console()
     alive = is_locked(recipe.run_path)
+    if alive and not where.is_dir():  # as it runs: with the --set of the other shell
+        recipe = _load_run(recipe.run_path)
     console.print(
         f"{recipe.run_path}: {'running, ' + lock_owner(recipe.run_path) if alive else 'not running'}", markup=False
     )

@@ -47,6 +47,8 @@ def fit(audio: Sequence[Path], out: Path, seed: int) -> Codebook:
     """
     from quantize.fit import FEATURES, fit_codebook, save_codebook  # loads torch
 
+    if not out.absolute().parent.is_dir():
+        raise UserError(f"fit-codebook: there is no folder {out.absolute().parent} to write {out.name} to")
     files = _audio_files(audio)
     try:
         codebook = fit_codebook(_decoded(files) if files else _spoken(seed), seed=seed)
@@ -61,7 +63,10 @@ def fit(audio: Sequence[Path], out: Path, seed: int) -> Codebook:
         "processor": _processor(),
         **(_about_files(files) if files else _about_sentences()),
     }
-    save_codebook(out, codebook, metadata)
+    try:
+        save_codebook(out, codebook, metadata)
+    except OSError as error:
+        raise UserError(f"fit-codebook: cannot write {out}: {error.strerror}") from error
     return codebook
 
 

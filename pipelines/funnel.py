@@ -77,6 +77,8 @@ def print_funnel(console: Console, funnel: Funnel, run_dir: Path) -> None:
     for name, mixture in lock["mixtures"].items():
         if mixture.get("bound"):
             console.print(f"{name} is as large as it can be: for one more row {mixture['bound']}", soft_wrap=True)
+    if unused := lock["rows_no_part_can_use"]:
+        console.print(f"{unused:,} rows were spoken that no part can use (by exchanges, or for want of an answer)")
     refusals = lock["refusals"]
     console.print(
         f"\nrefusals: {refusals['rows']} of {refusals['of']:,} rows = {refusals['share']:.3%} "

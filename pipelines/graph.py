@@ -63,7 +63,8 @@ class Outcome:
 class Outputs:
     """What the finished passes left: shards, facts, digests of files."""
 
-    def __init__(self) -> None:
+    def __init__(self, looking: bool = False) -> None:
+        self.looking = looking  # only a plan to look at: what is to do anyway needs no digest
         self._records: dict[str, dict[str, Record]] = {}
         self._digests: dict[str, str] = {}
 
@@ -90,6 +91,10 @@ class Outputs:
     def facts(self, key: str) -> list[Mapping[str, Any]]:
         """Return the facts of a finished pass's units, in order."""
         return [record.facts for record in self._records[key].values()]
+
+    def files(self, run_dir: Path) -> list[Path]:
+        """Return every file that finished units own."""
+        return [run_dir / name for name in self._digests]
 
     def digest(self, name: str) -> str:
         """Return the digest of a finished file."""
@@ -183,11 +188,17 @@ def _state(run_dir: Path, record: Record | None, made_of: Mapping[str, Any]) -> 
         return "to do", ""
     if record.fingerprint != digest_json(made_of):
         return "stale", "; ".join(differences(record.made_of, made_of)) or "order of inputs changed"
-    for name, about in record.files.items():
-        path = run_dir / name
-        if not path.is_file() or path.stat().st_size != about["bytes"]:
-            return "stale", f"{name} is missing or of another size"
+    if gone := missing_files(run_dir, record):
+        return "stale", f"{gone[0]} is missing or of another size"
     return "done", ""
+
+
+def missing_files(run_dir: Path, record: Record) -> list[str]:
+    """Return a record's files that are not there, or not as long as they were written."""
+    paths = {name: run_dir / name for name in record.files}
+    return [
+        name for name, path in paths.items() if not path.is_file() or path.stat().st_size != record.files[name]["bytes"]
+    ]
 
 
 def differences(old: Any, new: Any, place: str = "") -> list[str]:
@@ -213,7 +224,7 @@ def plan_run(recipe: Recipe, passes: Iterable[Pass]) -> tuple[list[PassPlan], Ou
 
     Passes behind an unfinished one wait for it: what they hold is stale if it will change.
     """
-    outputs = Outputs()
+    outputs = Outputs(looking=True)
     plans: dict[str, PassPlan] = {}
     for a_pass in passes:
         waits_for = next((need for need in a_pass.needs if not plans[need].done), None)

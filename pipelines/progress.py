@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,9 @@ class Progress:
         """Count a unit that is done."""
         now = self._now
         now["units_done"] += 1
+        if said := record.facts.get("said"):
+            kept = f"{record.counts.rows_kept:,} of {record.counts.rows_in:,} records kept"
+            self._console.print(f"  {unit.name}: {said}; {kept}", markup=False)
         now["rows_done"] += record.counts.rows_in or unit.rows
         now["rejected"] += sum(record.counts.rejected.values())
         now["seconds"] = time.monotonic() - self._started
@@ -95,7 +99,8 @@ class Progress:
 
     def _write(self) -> None:
         self._written = time.monotonic()
-        write_atomically(self._path, to_json({"updated": time.time(), "passes": self._passes}))
+        with suppress(OSError):  # it only tells; a full disk shows itself where it matters
+            write_atomically(self._path, to_json({"updated": time.time(), "passes": self._passes}))
 
 
 def rate(now: dict[str, Any]) -> float:
@@ -123,7 +128,7 @@ def read_progress(run_dir: Path) -> dict[str, dict[str, Any]]:
     """Return what the last run said of its passes; empty where none has run."""
     try:
         return dict(json.loads((run_dir / FILE).read_text())["passes"])
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return {}
 
 

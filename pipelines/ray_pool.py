@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -61,9 +62,17 @@ def _start(workers: int | None, address: str | None) -> int:
     cpus = len(os.sched_getaffinity(0))
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
+        if workers and workers > cpus:
+            print(f"{workers} workers of 1 CPU each want {workers} CPUs; this machine has {cpus}, which they share.")
         ray.init(address="local", num_cpus=workers or cpus, include_dashboard=False, **quiet)
         return workers or cpus
-    ray.init(address=address, runtime_env={"env_vars": ENVIRONMENT}, **quiet)
+    _check_address(address)
+    try:
+        ray.init(address=address, runtime_env={"env_vars": ENVIRONMENT}, **quiet)
+    except ConnectionError as error:
+        raise UserError(
+            f"--address {address}: no Ray cluster answers ({error}). Start one, or leave it out."
+        ) from error
     total = int(ray.cluster_resources().get("CPU", 0))
     free = int(ray.available_resources().get("CPU", 0))
     wanted = workers or free
@@ -75,6 +84,17 @@ def _start(workers: int | None, address: str | None) -> int:
             f"Ask for at most {free}, or wait for its other jobs."
         )
     return wanted
+
+
+def _check_address(address: str) -> None:
+    """Raise UserError where nothing listens at host:port; Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # "auto" and the like
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise UserError(f"--address {address}: nothing answers there ({error}). Is the cluster up?") from error
 
 
 class _Pool:

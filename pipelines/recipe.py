@@ -29,7 +29,8 @@ from pipelines.options import (
     nearest,
 )
 
-PLACES: dict[str, Any] = {"run_dir": True, "root": True, "quantize": {"model"}}  # where, and so no part of what
+# Where things lie, and so no part of what they are: left out of the card and its fingerprint.
+PLACES: dict[str, Any] = {"run_dir": True, "root": True, "quantize": {"model"}, "sources": {"__all__": {"path"}}}
 
 
 class Recipe(Options):
@@ -51,9 +52,11 @@ class Recipe(Options):
     @model_validator(mode="after")
     def _names_differ(self) -> Recipe:
         names = [source.name for source in self.sources]
-        twice = sorted({name for name in names if names.count(name) > 1} | ({"noise"} & set(names)))
+        twice = sorted({name for name in names if names.count(name) > 1} | ({"noise", "manifest"} & set(names)))
         if twice:
-            raise ValueError(f"source names must differ from each other and from noise: {', '.join(twice)}")
+            raise ValueError(f"source names must differ, from noise and manifest too: {', '.join(twice)}")
+        if "README.md" in self.mix.mixtures:
+            raise ValueError("no mixture may have the name of the card, README.md")
         return self
 
     @model_validator(mode="after")
@@ -74,11 +77,11 @@ def load_recipe(path: Path, changes: Sequence[str] = (), run_dir: str | None = N
     Raises UserError with all that is wrong with it.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = _parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise UserError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not valid UTF-8: {error}") from error
     if not isinstance(raw, dict):
         raise UserError(f"{path}: a recipe is a YAML mapping (name, sources, mix, ...), not {type(raw).__name__}")
     for change in changes:
@@ -106,33 +109,66 @@ def parse_recipe(raw: dict[str, Any], where: str) -> Recipe:
         raise UserError("\n".join([f"{where} cannot be used:", *(f"  {line}" for line in lines)])) from error
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML's safe loader, with an error for a key that stands twice: the last would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if twice := next((key for key in keys if keys.count(key) > 1), None):
+            raise yaml.YAMLError(f"the key {twice!r} stands twice{node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, _UniqueKeys)
+    except yaml.YAMLError as error:
+        raise UserError(f"{where} is not valid YAML: {error}") from error
+
+
 def _apply(raw: dict[str, Any], change: str) -> None:
-    """Apply one `step.option=value`; a list's items are named by position or by their `name`."""
+    """Apply one `step.option=value`; a list's items are named by position, `name` or rule."""
     key, equals, value = change.partition("=")
     if not equals or not key:
         raise UserError(f"--set {change}: write it as step.option=value")
     place: Any = raw
     *parents, last = key.split(".")
-    if parents[:2] == ["filter", "rules"] and "rules" not in raw.get("filter", {}):
-        raw.setdefault("filter", {})["rules"] = Filter().model_dump(mode="json")["rules"]
+    if key.startswith("filter.rules.") and "rules" not in raw.get("filter", {}):
+        raw.setdefault("filter", {})["rules"] = list(RULES)
     for part in parents:
-        if isinstance(place, list):
-            place = _item(place, part, change)
-        elif isinstance(place, dict):
-            place = place.setdefault(part, {})
-        if not isinstance(place, dict | list):
-            raise UserError(f"--set {change}: {part!r} is a value and has no options")
-    parsed = yaml.safe_load(value)
+        place = _enter(place, part, change)
+    parsed = _parse_yaml(value, f"--set {change}")
     if isinstance(place, list):
-        place[place.index(_item(place, last, change))] = parsed
+        position = _position(place, last, change)
+        item = place[position]
+        named = last == item or (isinstance(item, dict) and last in item)  # a rule: its options are set
+        place[position] = {last: parsed} if named else parsed
     else:
         place[last] = parsed
 
 
-def _item(items: list[Any], part: str, change: str) -> Any:
+def _enter(place: Any, part: str, change: str) -> Any:
+    """Return the mapping or list at a key of a mapping, or at an item of a list."""
+    if isinstance(place, list):
+        position = _position(place, part, change)
+        if place[position] == part:  # a bare rule: speakable
+            place[position] = {part: {}}
+        place = place[position]
+        if not isinstance(place, dict) or part not in place:
+            return place
+    inner = place.get(part)
+    if inner is None:
+        inner = place[part] = {}
+    if not isinstance(inner, dict | list):
+        raise UserError(f"--set {change}: {part!r} is a value and has no options")
+    return inner
+
+
+def _position(items: list[Any], part: str, change: str) -> int:
     for position, item in enumerate(items):
-        if part == str(position) or (isinstance(item, dict) and part in (item.get("name"), item.get("rule"), *item)):
-            return item[part] if isinstance(item, dict) and part in item else item
+        names = (item.get("name"), item.get("rule"), *item) if isinstance(item, dict) else (item,)
+        if part == str(position) or part in names:
+            return position
     raise UserError(f"--set {change}: the list has no item {part!r}")
 
 

@@ -21,9 +21,9 @@ class Reject(Exception):
 
 
 def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[Row]:
-    """Yield a shard's rows, a few hundred in memory at a time."""
+    """Yield a shard's rows, a few in memory at a time."""
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=256, columns=columns):
+        for batch in file.iter_batches(batch_size=64, columns=columns):
             yield from batch.to_pylist()
 
 

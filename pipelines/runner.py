@@ -72,22 +72,30 @@ def perform(order: Order) -> Record:
     staged = Staged(run_dir, lambda: holds_lock(run_dir, order.token))
     started = time.monotonic()
     try:
-        outcome = a_pass.run(Job(order.recipe, order.unit, staged, order.made_of))
-        cost = {
-            "seconds": round(time.monotonic() - started, 3),
-            "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        }
-        name = a_pass.record_name(order.unit.name)
-        return staged.commit(name, order.made_of, outcome.counts, outcome.facts, cost, outcome.files)
+        with writing(run_dir):
+            outcome = a_pass.run(Job(order.recipe, order.unit, staged, order.made_of))
+            cost = {
+                "seconds": round(time.monotonic() - started, 3),
+                "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            }
+            name = a_pass.record_name(order.unit.name)
+            return staged.commit(name, order.made_of, outcome.counts, outcome.facts, cost, outcome.files)
+    finally:
+        staged.discard()
+
+
+@contextmanager
+def writing(run_dir: Path) -> Iterator[None]:
+    """Turn a disk that is full, or a folder that cannot be written, into a RunError that says so."""
+    try:
+        yield
     except OSError as error:
         if error.errno not in CANNOT_WRITE:
             raise
         raise RunError(
-            f"{order.key} {order.unit.name}: cannot write to {run_dir}: {os.strerror(error.errno)}. "
-            "What was finished is safe: make room (or the folder writable) and run the same command again."
+            f"cannot write to {run_dir}: {os.strerror(error.errno)}. What was finished is safe: "
+            "make room (or the folder writable) and run the same command again."
         ) from error
-    finally:
-        staged.discard()
 
 
 def run(
@@ -103,7 +111,7 @@ def run(
     """
     outputs = Outputs()
     entered: Executor | None = None
-    with lock_run(recipe.run_path) as token:
+    with writing(recipe.run_path), lock_run(recipe.run_path) as token:
         write_atomically(recipe.run_path / "recipe.json", to_json(recipe.model_dump(mode="json")))
         try:
             for a_pass in passes:
@@ -135,7 +143,10 @@ def finish_pass(recipe: Recipe, a_pass: Pass, plan: PassPlan, made: dict[str, Re
     content = to_json(_manifest(a_pass, records))
     if not manifest.exists() or manifest.read_bytes() != content:
         write_atomically(manifest, content)
-    _remove_strangers(recipe.run_path, a_pass, records)
+    records_of = [recipe.run_path / a_pass.record_name(unit) for unit in records]
+    _remove_strangers(manifest.parent, [*outputs.files(recipe.run_path), *records_of, manifest])
+    if a_pass.key == "export.card":
+        _remove_strangers(recipe.run_path / "dataset", outputs.files(recipe.run_path))
 
 
 def _manifest(a_pass: Pass, records: dict[str, Record]) -> dict[str, object]:
@@ -153,12 +164,11 @@ def _manifest(a_pass: Pass, records: dict[str, Record]) -> dict[str, object]:
     }
 
 
-def _remove_strangers(run_dir: Path, a_pass: Pass, records: dict[str, Record]) -> None:
-    """Delete what earlier recipes left in a finished pass's folders."""
-    owned = {name for record in records.values() for name in record.files}
-    owned |= {a_pass.record_name(unit) for unit in records} | {f"{a_pass.key}/manifest.json"}
-    folders = {a_pass.key, *(str(Path(n).parent) for n in owned if n.startswith("dataset/"))} - {"dataset"}
-    for folder in folders:
-        for path in (run_dir / folder).rglob("*"):
-            if path.is_file() and str(path.relative_to(run_dir)) not in owned:
-                path.unlink()
+def _remove_strangers(folder: Path, owned: Iterable[Path]) -> None:
+    """Delete the files of a folder that no finished unit owns: what earlier recipes left."""
+    keep = set(owned)
+    for path in sorted(folder.rglob("*"), reverse=True):  # files before the folders that hold them
+        if path.is_file() and path not in keep:
+            path.unlink()
+        elif path.is_dir() and not any(path.iterdir()):
+            path.rmdir()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,8 +32,11 @@ class Shape:
     convert: Callable[[dict[str, Any]], Messages]
 
 
-def find_shape(source: Source, first: dict[str, Any]) -> Shape:
-    """Return the shape that the recipe gives, or that the first record shows.
+def find_shape(source: Source, first: Mapping[str, Any]) -> Shape:
+    """Return the shape that the recipe gives, or that a source's first records show.
+
+    Args:
+        first: a value of every column that they have.
 
     Raises UserError where a named column is absent or nothing fits, with the columns there are.
     """
@@ -57,7 +60,7 @@ def find_shape(source: Source, first: dict[str, Any]) -> Shape:
     return Shape(f"{how} {prompt} -> {answer or 'no answer'}", lambda record: _pair(record, prompt, answer))
 
 
-def _detect(source: Source, first: dict[str, Any]) -> str:
+def _detect(source: Source, first: Mapping[str, Any]) -> str:
     for column in CHATS:
         if isinstance(turns := first.get(column), list):
             keys = set().union(*(turn for turn in turns if isinstance(turn, dict)))
@@ -119,7 +122,7 @@ def _chat(record: dict[str, Any], column: str, role_key: str, text_key: str) -> 
                 raise BadRecord(f"missing_column:{column}[].{key}")
         role = _text(turn[role_key], role_key)
         if role.lower() not in ROLES:
-            raise BadRecord(f"unknown_role:{role[:40]}")
+            raise BadRecord(f"unknown_role:{role[:40]!a}")
         messages.append({"role": ROLES[role.lower()], "content": _content(turn[text_key], text_key)})
     return messages
 

@@ -88,7 +88,7 @@ def read_record(path: Path) -> Record | None:
     """Return the record in a file; None where there is none."""
     try:
         raw = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # none, or torn by a crash of the file system
         return None
     return Record(**{**raw, "counts": Counts(**raw["counts"])})
 

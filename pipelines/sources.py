@@ -6,12 +6,14 @@ that names file, place and remedy.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import json
+import os
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -54,7 +56,7 @@ def source_files(source: Source, root: Path) -> list[Path]:
     assert source.path is not None, "checked by the recipe"
     path = root / source.path
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if _kind(p) in SUFFIXES)
+        files = sorted(p for p in path.rglob("*") if _kind(p) in SUFFIXES and not p.is_dir())
     elif path.is_file():
         files = [path]
     else:
@@ -70,6 +72,10 @@ def source_files(source: Source, root: Path) -> list[Path]:
     for file in files:
         if _kind(file) not in SUFFIXES:
             raise UserError(f"source {source.name}: {file} is none of {' '.join(SUFFIXES)} (or these with .gz)")
+        if not file.is_file():
+            raise UserError(
+                f"source {source.name}: {file} is a link to nothing. Mend it, or take it out of the source."
+            )
         if file.stat().st_size == 0:
             raise UserError(
                 f"source {source.name}: {file} is empty (0 bytes). Fetch it again, or take it out of the source."
@@ -120,14 +126,22 @@ def _kind(path: Path) -> str:
 
 
 def _name(path: Path, root: Path) -> str:
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+    """Return a file's name in places and digests; a name that is no UTF-8 is escaped."""
+    name = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _open(path: Path) -> IO[bytes]:
     return gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")  # type: ignore[return-value]
 
 
-def _read_jsonl(file: IO[bytes], name: str) -> Iterator[SourceRecord]:
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield a text file's lines, the first without the byte order mark that some editors write."""
+    for number, line in enumerate(file):
+        yield line if number else line.removeprefix(codecs.BOM_UTF8)
+
+
+def _read_jsonl(file: Iterable[bytes], name: str) -> Iterator[SourceRecord]:
     for number, line in enumerate(file, 1):
         if line.strip():
             yield _parse_line(line, f"{name}:{number}")
@@ -147,19 +161,18 @@ def _parse_line(line: bytes, place: str) -> SourceRecord:
 
 
 def _read_json(file: IO[bytes], name: str) -> Iterator[SourceRecord]:
-    content = file.read()
+    content = file.read().removeprefix(codecs.BOM_UTF8)
     try:
-        value = json.loads(content) if content.lstrip()[:1] in (b"[", b"{") else None
+        value = json.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise UserError(
             f"{name}: not UTF-8: {error.reason} at byte {error.start}. Convert the file to UTF-8."
         ) from error
     except json.JSONDecodeError as error:
-        first = _parse_line(content.splitlines()[0], name)
-        if isinstance(first.value, dict):  # JSON lines under the name .json, as datasets writes them
-            for number, line in enumerate(content.splitlines(), 1):
-                if line.strip():
-                    yield _parse_line(line, f"{name}:{number}")
+        lines = content.split(b"\n")
+        first = next(line for line in [*lines, b"null"] if line.strip())
+        if isinstance(_parse_line(first, name).value, dict):  # JSON lines named .json, as datasets writes them
+            yield from _read_jsonl(lines, name)
             return
         raise UserError(
             f"{name}:{error.lineno}:{error.colno}: {error.msg}. The file is torn or not JSON; fetch it again."
@@ -178,9 +191,11 @@ def _read_json(file: IO[bytes], name: str) -> Iterator[SourceRecord]:
 
 def _read_csv(file: IO[bytes], name: str) -> Iterator[SourceRecord]:
     csv.field_size_limit(sys.maxsize)
-    lines = (line.decode("utf-8", "surrogateescape") for line in file)
+    lines = (line.decode("utf-8", "surrogateescape") for line in _lines(file))
     reader = csv.reader(lines, strict=True)
     header = next(reader, [])
+    if twice := sorted({column for column in header if header.count(column) > 1}):
+        raise UserError(f"{name}:1: the header names {', '.join(twice)} twice. Rename one of the columns.")
     started = reader.line_num + 1
     try:
         for fields in reader:
@@ -196,8 +211,8 @@ def _read_csv(file: IO[bytes], name: str) -> Iterator[SourceRecord]:
                 yield SourceRecord(place, dict(zip(header, fields, strict=True)))
     except csv.Error as error:
         raise UserError(
-            f"{name}:{started}: {error}. A quote that opens in this record does not close as CSV wants; "
-            "mend the record."
+            f"{name}:{started}: {error}. A quote in this record is not as CSV wants it (it opens and does not close, "
+            "or stands in a field that is not quoted); mend the record."
         ) from error
 
 
@@ -208,15 +223,15 @@ def _read_parquet(file: IO[bytes], name: str) -> Iterator[SourceRecord]:
             for value in batch.to_pylist():
                 yield SourceRecord(f"{name}:row {number}", value)
                 number += 1
-    except (pa.ArrowInvalid, pa.ArrowException) as error:
+    except (pa.ArrowException, ValueError, OverflowError) as error:  # also text that is no UTF-8, dates out of range
         raise UserError(
             f"{name}:row {number}: not readable as Parquet ({error}). "
-            "The file is torn or of another kind; fetch it again."
+            "The file is torn, of another kind, or holds what its types do not allow; fetch or write it again."
         ) from error
 
 
 _READERS: dict[str, Callable[[IO[bytes], str], Iterator[SourceRecord]]] = {
-    ".jsonl": _read_jsonl,
+    ".jsonl": lambda file, name: _read_jsonl(_lines(file), name),
     ".json": _read_json,
     ".csv": _read_csv,
     ".parquet": _read_parquet,

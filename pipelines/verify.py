@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ def verify(run: Run) -> list[Promise]:
     """Check every promise of a finished run."""
     promises: list[tuple[str, Callable[[Run], Checks]]] = [
         ("files are whole: digests equal the records'", _digests),
+        ("nothing else lies in the dataset's folder", _strangers),
         ("every file was made of the files that lie there", _provenance),
         ("conservation in every shard: in = kept + rejected, re-counted", _conservation),
         ("nothing between the steps: rows in = rows that the step before kept", _chain),
@@ -105,6 +107,14 @@ def _digests(run: Run) -> Checks:
                 path = run.folder / name
                 whole = path.is_file() and digest_file(path) == about["digest"]
                 yield _unless(whole, f"{name} is missing, or is not what was written")
+
+
+def _strangers(run: Run) -> Checks:
+    owned = {name for units in run.records.values() for record in units.values() for name in record.files}
+    for path in (run.folder / "dataset").rglob("*"):
+        if path.is_file():
+            name = str(path.relative_to(run.folder))
+            yield _unless(name in owned, f"{name} is of no unit of this run")
 
 
 def _provenance(run: Run) -> Checks:
@@ -210,8 +220,8 @@ def _lockfile(run: Run) -> Checks:
 def _refusals(run: Run) -> Checks:
     counted = [_tasks(run, name) for name in run.recipe.mix.mixtures]
     refusals, total = sum(c["inaudible"] for c in counted), sum(c.total() for c in counted)
-    ceiling = run.recipe.mix.max_refusal_share
-    yield _unless(refusals <= ceiling * total, f"{refusals} of {total} rows, above {ceiling:.2%}")
+    ceiling = Fraction(str(run.recipe.mix.max_refusal_share))
+    yield _unless(refusals <= ceiling * total, f"{refusals} of {total} rows, above {float(ceiling):.2%}")
 
 
 def _pairs(run: Run) -> Checks:

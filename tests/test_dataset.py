@@ -179,6 +179,13 @@ def test_a_part_that_is_short_is_an_error_with_the_arithmetic(tmp_path: Path) ->
     assert lock["mixtures"]["m"]["total"] == most
 
 
+def test_a_part_without_any_row_is_an_error_even_for_max(tmp_path: Path) -> None:
+    mix = {"mixtures": {"m": {"parts": {"speech_instruction": 99, "inaudible": 1}}}}
+    result = speechmill("mix", write_recipe(tmp_path, noise={"rows": 0}, mix=mix), "--workers", "0")
+    assert result.returncode == 2
+    assert re.search(r"a part has no row at all; .*: speech_instruction: \d+, inaudible: 0", result.stderr)
+
+
 def test_without_reuse_no_prompt_serves_two_parts(tmp_path: Path) -> None:
     part = {"speech_instruction": 40, "transcription": 35, "text_only": 25}
     assert_done(mixed(tmp_path, mixtures={"m": {"parts": part}}))

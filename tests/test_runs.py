@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -101,6 +102,30 @@ def test_the_mixtures_are_the_same_whatever_the_shards(finished: Path, tmp_path:
     mixtures = [name for name in one if name.startswith("dataset/stage")] + ["mixture.json"]
     assert len(mixtures) > 3
     assert {name: other.get(name) for name in mixtures} == {name: one[name] for name in mixtures}
+
+
+@pytest.mark.parametrize("rules", [[], ["duplicate"], ["length", "duplicate"]])
+def test_any_list_of_rules_runs(rules: list[str], tmp_path: Path) -> None:
+    assert_done(speechmill("filter", write_recipe(tmp_path, filter={"rules": rules}), "--workers", "0"))
+    rejected = json.loads((tmp_path / "run" / "filter" / "manifest.json").read_bytes())["rejected"]
+    assert set(rejected) <= {f"filter.{rule}" for rule in [*rules, "duplicate"]}  # equal records share their id
+
+
+def test_a_dropped_mixture_leaves_the_dataset(finished: Path, tmp_path: Path) -> None:
+    recipe, run = write_recipe(tmp_path), tmp_path / "run"
+    shutil.copytree(finished / "run", run)
+    assert (run / "dataset" / "audio").is_dir()
+    mixtures = {"stage2": {"parts": {"transcription": 100}}}
+    write_recipe(tmp_path, mix={"mixtures": mixtures}, export={"audio": False})
+    assert_done(speechmill("run", recipe, "--workers", "0"))
+    assert sorted(p.name for p in (run / "dataset").iterdir()) == ["README.md", "stage2"]
+    assert_done(speechmill("verify", run))
+
+
+def test_an_address_where_nothing_listens_is_said_at_once(tmp_path: Path) -> None:
+    result = speechmill("run", write_recipe(tmp_path), "--address", "127.0.0.1:9")
+    assert result.returncode == 2
+    assert "--address 127.0.0.1:9: nothing answers there" in result.stderr
 
 
 def test_what_is_done_is_not_done_again(finished: Path, tmp_path: Path) -> None:

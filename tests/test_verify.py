@@ -103,8 +103,13 @@ def many_refusals(run: Path) -> None:
     path.write_text(json.dumps(recipe))
 
 
+def leave_a_stranger(run: Path) -> None:
+    (run / "dataset" / "stage2" / "train-00099-of-00100.parquet").write_bytes(b"x")
+
+
 BREAKS: list[tuple[str, Callable[[Path], Any]]] = [
     ("files are whole", flip_a_byte),
+    ("nothing else lies", leave_a_stranger),
     ("conservation", lose_a_reject),
     ("nothing between the steps", lose_a_row),
     ("manifests are the sums", forge_a_manifest),
@@ -148,7 +153,7 @@ def test_the_command_ends_with_1_and_shows_what_broke(finished: Path, tmp_path: 
     assert result.returncode == 1
     assert "BROKEN  files are whole" in result.stdout
     assert "or is not what was written" in result.stdout
-    assert "1 of 11 promises" in result.stderr
+    assert "1 of 12 promises" in result.stderr
 
 
 def test_an_unfinished_run_cannot_be_verified(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ the output file they go to (one row group each), and each output file then gathe
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
 from pipelines.recipe import PLACES, Recipe
 from pipelines.row import AUDIO
 from pipelines.rowwise import read_rows
-from pipelines.shards import Counts
+from pipelines.shards import ROWS_PER_GROUP, Counts
 from pipelines.steps.mix import chosen_file
 from pipelines.tasks import PAIR, render
 
@@ -114,11 +115,11 @@ def _audio(job: Job) -> Outcome:
     name = f"dataset/audio/train-{job.unit.args['number']:05d}-of-{job.unit.args['count']:05d}.parquet"
     written = 0
     with job.staged.parquet(name, AUDIO_ROW) as writer:
-        for row in read_rows(job.input()):
-            if row["id"] in kept:
-                utterances = [_audio_row(row, utterance) for utterance in row["spoken"]]
-                writer.write_table(pa.Table.from_pylist(utterances, schema=AUDIO_ROW))
-                written += 1
+        wanted = (row for row in read_rows(job.input()) if row["id"] in kept)
+        while batch := list(islice(wanted, ROWS_PER_GROUP)):
+            utterances = [_audio_row(row, utterance) for row in batch for utterance in row["spoken"]]
+            writer.write_table(pa.Table.from_pylist(utterances, schema=AUDIO_ROW))
+            written += len(batch)
     return Outcome(Counts(len(kept), written))
 
 
@@ -156,7 +157,12 @@ def _gather_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
 def _audio_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
     shards = outputs.shards("quantize") if recipe.export.audio else []
     return [
-        Unit(s.name, (f"tts/{s.name}.parquet", s.path), s.rows, {"number": number, "count": len(shards)})
+        Unit(
+            f"{number:05d}-{s.name}",
+            (f"tts/{s.name}.parquet", s.path),
+            s.rows,
+            {"number": number, "count": len(shards)},
+        )
         for number, s in enumerate(shards)
     ]
 

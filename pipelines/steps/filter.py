@@ -44,7 +44,7 @@ _VERDICTS: dict[type[Options], Callable[..., pl.Expr]] = {
 def verdicts(scores: pl.DataFrame, recipe: Recipe) -> pl.Series:
     """Return a column: null for rows that every rule but `duplicate` keeps, or the first reject."""
     rules = [_VERDICTS[type(rule)](rule) for rule in recipe.filter.rules if type(rule) in _VERDICTS]
-    return scores.select(reject=pl.coalesce(*rules, pl.lit(None, pl.String))).to_series()
+    return scores.with_columns(reject=pl.coalesce(*rules, pl.lit(None, pl.String)))["reject"]
 
 
 def _by_text(recipe: Recipe) -> bool:

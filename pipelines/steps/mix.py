@@ -40,8 +40,10 @@ def _run(job: Job) -> Outcome:
             lock[name]["bound"] = _bound(mixture, wanted[name], named)
     refusals = sum(quota.get("inaudible", 0) for quota in wanted.values())
     total = sum(sum(quota.values()) for quota in wanted.values())
+    wanted_parts = {part for mixture in mixtures.values() for part in mixture.parts}
     lockfile = {
         "mixtures": lock,
+        "rows_no_part_can_use": sum(rows for serves, rows in named.items() if serves.isdisjoint(wanted_parts)),
         "refusals": {
             "rows": refusals,
             "of": total,
@@ -103,9 +105,9 @@ def _quota(name: str, mixture: Mixture, classes: Classes) -> dict[str, int]:
             f"Set total: max or shrink: true, give more rows"
             f"{'' if mixture.reuse_prompts else ', or let one prompt serve several parts with reuse_prompts: true'}."
         ) from short
-    if total == 0:
+    if total == 0 or any(available([part], here) == 0 for part in mixture.parts):
         have = ", ".join(f"{part}: {available([part], here)}" for part in mixture.parts)
-        raise UserError(f"mix.mixtures.{name}: not one row can be mixed; rows that can serve each part: {have}.")
+        raise UserError(f"mix.mixtures.{name}: a part has no row at all; rows that can serve each part: {have}.")
     return quota
 
 

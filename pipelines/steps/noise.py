@@ -16,7 +16,8 @@ from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
 from pipelines.recipe import Recipe
 from pipelines.row import REJECTED_ROW, ROW, Row, row_id
 from pipelines.shards import row_writer
-from quantize import TOKENIZERS, model_digest
+from pipelines.steps.quantize import load_tokenizer
+from quantize import model_digest
 
 LENGTHS = "noise.lengths/all.parquet"
 TOKENS_PER_SECOND = 25
@@ -51,7 +52,7 @@ def _run(job: Job) -> Outcome:
         raise UserError("noise: no prompt of this run was spoken, so there is no length to draw. Set noise.rows=0.")
     shard, start = job.unit.name, job.unit.args["start"]
     quantize = job.recipe.quantize
-    tokenizer = TOKENIZERS[quantize.tokenizer](quantize.model_path)
+    tokenizer = load_tokenizer(quantize.tokenizer, quantize.model_path)
     with row_writer(job.staged, "noise", shard, ROW, REJECTED_ROW) as writer:
         for index in range(start, start + job.unit.rows):
             writer.keep(

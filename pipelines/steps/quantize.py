@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pipelines.errors import UserError
 from pipelines.graph import Job, Outcome, Pass, shard_units
 from pipelines.recipe import Recipe
 from pipelines.row import Row
@@ -16,13 +17,16 @@ from quantize.tokenizer import Tokenizer
 
 
 @lru_cache(maxsize=1)
-def _tokenizer(name: str, model: Path) -> Tokenizer:
-    """Return the tokenizer, loaded once in a process."""
-    return TOKENIZERS[name](model)
+def load_tokenizer(name: str, model: Path) -> Tokenizer:
+    """Return the tokenizer, loaded once in a process. Raises UserError for a file that is no model of it."""
+    try:
+        return TOKENIZERS[name](model)
+    except ValueError as error:
+        raise UserError(f"quantize.model: {error}") from error
 
 
 def _run(job: Job) -> Outcome:
-    tokenizer = _tokenizer(job.recipe.quantize.tokenizer, job.recipe.quantize.model_path)
+    tokenizer = load_tokenizer(job.recipe.quantize.tokenizer, job.recipe.quantize.model_path)
     speech = {"seconds": 0.0, "tokens": 0}
 
     def quantize_row(row: Row) -> Row:

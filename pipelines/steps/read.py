@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pipelines.errors import UserError
-from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
+from pipelines.graph import Job, Outcome, Outputs, Pass, Unit, missing_files
 from pipelines.options import Source
 from pipelines.recipe import Recipe
 from pipelines.row import REJECTED_RECORD, ROW, Row, row_id
@@ -17,6 +17,7 @@ from pipelines.shards import Counts, Record, RowWriter, Staged, digest_json, rea
 from pipelines.sources import SourceRecord, read_records, source_digests
 
 FOLDER = "read"
+LOOK_AT = 200  # records, to find which columns a source has
 
 
 def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
@@ -24,7 +25,8 @@ def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
     units = []
     for source in recipe.sources:
         record = read_record(recipe.run_path / FOLDER / f"{source.name}.json")
-        files = source_digests(source, Path(recipe.root), record.facts["files"] if record else {})
+        known = record.facts["files"] if record else {}
+        files = {} if outputs.looking and not record else source_digests(source, Path(recipe.root), known)
         units.append(
             Unit(
                 source.name,
@@ -40,6 +42,8 @@ def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
 def _run(job: Job) -> Outcome:
     """Read a source part by part; parts that a killed run had finished are not made again."""
     source = Source.model_validate(job.unit.args["source"])
+    # An old record must not vouch for parts that are about to change.
+    (job.staged.run_dir / FOLDER / f"{source.name}.json").unlink(missing_ok=True)
     parts = _finished_parts(job, source.name, digest_json(job.made_of))
     position = parts[-1].facts["position"] if parts else 0
     passed = parts[-1].facts["passed"] if parts else 0
@@ -62,7 +66,13 @@ def _run(job: Job) -> Outcome:
             staged.discard()
     counts = Counts.total(part.counts for part in parts)
     if not counts.rows_in:
-        raise UserError(f"source {source.name} holds no records (or none passes `where`)")
+        raise UserError(f"source {source.name} holds no records")
+    if not counts.rows_kept:
+        reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in counts.rejected.items())
+        raise UserError(
+            f"source {source.name}: not one of its {counts.rows_in:,} records can be used ({reasons}; "
+            f"{parts[-1].facts['said']}). Check shape, prompt, answer and where; {FOLDER}/rejects holds the records."
+        )
     shards = {name: rows for part in parts for name, rows in part.facts["shards"].items()}
     facts = {"shards": shards, "said": parts[-1].facts["said"], "files": dict(job.unit.notes["files"])}
     files = {name: about for part in parts for name, about in part.files.items()}
@@ -75,7 +85,7 @@ def _finished_parts(job: Job, source: str, fingerprint: str) -> list[Record]:
     while True:
         path = job.staged.run_dir / FOLDER / "parts" / f"{source}-{len(parts):05d}.json"
         part = read_record(path)
-        if part is None or part.fingerprint != fingerprint:
+        if part is None or part.fingerprint != fingerprint or missing_files(job.staged.run_dir, part):
             return parts
         parts.append(part)
 
@@ -143,18 +153,22 @@ class _Reader:
 
 
 def _first_shape(source: Source, root: Path) -> Shape | None:
-    """Return the shape of a source's first object; None where none of its records is one."""
-    objects: Iterator[Mapping[str, Any]] = (
-        record.value for record in read_records(source, root) if isinstance(record.value, dict)
-    )
-    first = next(islice(objects, 1), None)
-    return find_shape(source, dict(first)) if first is not None else None
+    """Return the shape of a source's first objects; None where none of its records is one."""
+    objects = (record.value for record in read_records(source, root) if isinstance(record.value, dict))
+    columns: dict[str, Any] = {}
+    for value in islice(objects, LOOK_AT):
+        for column, cell in value.items():
+            if columns.get(column) is None:
+                columns[column] = cell
+    return find_shape(source, columns) if columns else None
 
 
 def _check_where(value: Mapping[str, Any], where: Mapping[str, Any]) -> None:
     for column, wanted in where.items():
         allowed = wanted if isinstance(wanted, list) else [wanted]
-        if value.get(column) not in allowed:
+        cell = value.get(column)
+        as_text = isinstance(cell, str) and cell in map(str, allowed)  # CSV knows text alone
+        if cell not in allowed and not as_text:
             raise BadRecord(f"where:{column}")
 
 

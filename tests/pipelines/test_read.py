@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -212,7 +213,7 @@ def torn(path: Path) -> None:
         ("x.jsonl", lambda p: p.write_bytes(b"\n \n"), r"holds no records"),
         ("x.json", lambda p: p.write_bytes(b'{"a": 1}\n'), r"no column 'q'; valid: a"),
         ("x.json", lambda p: p.write_bytes(b'"text"'), r"a \.json source is a list of objects"),
-        ("x.csv", lambda p: p.write_bytes(b'q,a\nx,y\n"open,y\nz,z\n'), r"x.csv:3: .*quote that opens"),
+        ("x.csv", lambda p: p.write_bytes(b'q,a\nx,y\n"open,y\nz,z\n'), r"x.csv:3: .*A quote in this record"),
         ("x.csv", lambda p: p.write_bytes(b"question,a\nx,y\n"), r"no column 'q'; did you mean|no column 'q'; valid"),
         ("x.txt", lambda p: p.write_bytes(b"hello"), r"x.txt is none of \.jsonl"),
     ],
@@ -224,6 +225,85 @@ def test_a_bad_file_is_one_clear_error(name: str, prepare: Any, message: str, tm
     prepare(path)
     with pytest.raises(UserError, match=message):
         read(tmp_path, {"name": "x", "path": name, "prompt": "q", "answer": "a"})
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv"])
+def test_a_byte_order_mark_is_no_part_of_the_data(kind: str, tmp_path: Path) -> None:
+    path = write(tmp_path / f"x.{kind}", PAIRS, kind)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    step = read(tmp_path, {"name": "x", "path": path.name, "prompt": "q", "answer": "a"})
+    assert [r["messages"][0]["content"] for r in rows(step)] == [p["q"] for p in PAIRS]
+
+
+def test_json_lines_named_json_after_blank_lines(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.json", PAIRS, "jsonl")
+    path.write_bytes(b"\n\n" + path.read_bytes())
+    assert len(rows(read(tmp_path, {"name": "x", "path": "x.json", "prompt": "q"}))) == 7
+
+
+def test_the_shape_is_that_of_the_first_records_together(tmp_path: Path) -> None:
+    write(tmp_path / "x.jsonl", [{"error": "none"}, {"prompt": "one"}, {"prompt": "two", "answer": "2"}], "jsonl")
+    step = read(tmp_path, {"name": "x", "path": "x.jsonl"})
+    assert [r["answered"] for r in rows(step)] == [False, True]
+    assert manifest(step)["rejected"] == {"read.missing_column": 1}
+
+
+def test_odd_files_in_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "in" / "sub.json").mkdir(parents=True)
+    write(tmp_path / "in" / "a.jsonl", PAIRS, "jsonl")
+    assert len(rows(read(tmp_path, {"name": "x", "path": "in", "prompt": "q"}))) == 7
+    (tmp_path / "in" / "gone.jsonl").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"gone\.jsonl is a link to nothing"):
+        read(tmp_path, {"name": "x", "path": "in", "prompt": "q"})
+    (tmp_path / "in" / "gone.jsonl").unlink()
+    (tmp_path / "in" / "a.jsonl").rename(tmp_path / "in" / os.fsdecode(b"\xff.jsonl"))
+    assert len(rows(read(tmp_path, {"name": "x", "path": "in", "prompt": "q"}))) == 7
+
+
+def test_parquet_that_breaks_its_own_types(tmp_path: Path) -> None:
+    bad = pa.array([b"fine", b"\xff\xfe"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"q": bad}), tmp_path / "x.parquet")
+    with pytest.raises(UserError, match=r"x\.parquet:row 0: not readable as Parquet .*holds what its types do not"):
+        read(tmp_path, {"name": "x", "path": "x.parquet", "prompt": "q"})
+
+
+def test_a_role_that_cannot_be_written_is_a_reject(tmp_path: Path) -> None:
+    good = json.dumps({"messages": [{"role": "user", "content": "a"}]})
+    (tmp_path / "x.jsonl").write_text(good + "\n" + good.replace("user", "\\ud800"))
+    assert manifest(read(tmp_path, {"name": "x", "path": "x.jsonl"}))["rejected"] == {"read.unknown_role": 1}
+
+
+def test_a_source_of_which_nothing_can_be_used_is_an_error_with_the_reasons(tmp_path: Path) -> None:
+    write(tmp_path / "x.jsonl", [{"q": 1}, {"q": 2}], "jsonl")
+    with pytest.raises(UserError, match=r"not one of its 2 records can be used \(read\.wrong_type 2; given q"):
+        read(tmp_path, {"name": "x", "path": "x.jsonl", "prompt": "q"})
+
+
+def test_where_compares_csv_by_text(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("q,n\none,1\ntwo,2\n")
+    step = read(tmp_path, {"name": "x", "path": "x.csv", "prompt": "q", "where": {"n": 1}})
+    assert [r["messages"][0]["content"] for r in rows(step)] == ["one"]
+
+
+def test_an_old_record_never_vouches_for_new_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MIT, then a run for BSD that is killed after its first part, then MIT again: all rows are MIT."""
+    from pipelines.steps import read as step
+
+    write(tmp_path / "x.jsonl", PAIRS, "jsonl")
+    source = {"name": "x", "path": "x.jsonl", "prompt": "q", "license": "MIT"}
+    read(tmp_path, source)
+    take = step._Reader._take
+
+    def stop_at_4(reader: Any, record: Any, writer: Any) -> bool:
+        if reader.position == 4:
+            raise KeyboardInterrupt
+        return take(reader, record, writer)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(step._Reader, "_take", stop_at_4)
+        with pytest.raises(KeyboardInterrupt):
+            read(tmp_path, {**source, "license": "BSD"})
+    assert {r["license"] for r in rows(read(tmp_path, source))} == {"MIT"}
 
 
 def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
