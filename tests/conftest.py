@@ -24,7 +24,7 @@ def recipe_of(**changes: Any) -> dict[str, Any]:
         "name": "small",
         "root": str(ROOT),
         "sources": [
-            {"name": "examples", "path": "examples/instructions.jsonl", "turns": "all", "limit": 220},
+            {"name": "examples", "path": "examples/instructions.jsonl", "turns": "all", "limit": 140},
             {"name": "broken", "path": "examples/broken.jsonl", "turns": "all"},
         ],
         "read": {"rows_per_shard": 20},
@@ -39,7 +39,7 @@ def recipe_of(**changes: Any) -> dict[str, Any]:
                 "stage3": {"parts": {"two_turn": 60, "inaudible": 40}, "total": 10},
             },
         },
-        "export": {"shard_bytes": 100_000, "audio": True},
+        "export": {"shard_bytes": 60_000, "audio": True},
     }
     return {**recipe, **changes}
 

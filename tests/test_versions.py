@@ -19,12 +19,12 @@ from pipelines.shards import digest_json
 from pipelines.steps import BY_KEY
 
 PINNED: dict[str, tuple[int, str]] = {
-    "read": (1, "71dd81bc302ab158f24cff8d1868b788"),
-    "score": (1, "35c3a60b8fe61a4286e01a084982ef46"),
-    "filter": (1, "1d7d9c23d0351e5ac9129b8afc5e33c9"),
-    "tts": (1, "4efdf6acc391f3536be7041503e0ba3e"),
-    "noise": (1, "acfd3f84802cbb6c8c106624ca77b626"),
-    "mix": (1, "4b97fc5fe703591de863e2c262494198"),
+    "read": (1, "bdc4db427a23acd5c34aafba6977194d"),
+    "score": (1, "ebcc915181c66bd6e166eb6d999e7c9d"),
+    "filter": (1, "4b225637cee9670bfcbd83a018267264"),
+    "tts": (1, "e3bdfc73814354cc55453971209ba1c5"),
+    "noise": (1, "3cb7a20fe90bbdc9d6e6fa5dcd047d8d"),
+    "mix": (1, "7c802904d5b41b1bd29f22ba82b2de43"),
 }
 
 
