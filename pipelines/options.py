@@ -104,8 +104,12 @@ class Source(Options):
 class Read(Options):
     """Records of the sources -> rows in shards. Broken records are rejects with their place."""
 
-    rows_per_shard: int = Field(5000, ge=1, description="rows of one unit of work")
+    rows_per_shard: int = Field(5000, ge=1, description="rows of one unit of work, in noise too")
     max_prompt_bytes: int = Field(65536, ge=1, description="a longer user message is a reject")
+
+
+class Score(Options):
+    """Rows -> rows with what the rules decide by: BPE length, language, speakability, duplicate key. No options."""
 
 
 class SpeakableRule(Options):

@@ -8,14 +8,14 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
-from pipelines.options import RULES, Export, Filter, Mix, Mixture, Noise, Options, Quantize, Read, Source, Tts
+from pipelines.options import RULES, Export, Filter, Mix, Mixture, Noise, Options, Quantize, Read, Score, Source, Tts
 from pipelines.recipe import Recipe
 from pipelines.tasks import TASKS
 from quantize import TOKENIZERS
 from tts import ENGINES
 
 SECTIONS: dict[str, type[Options]] = {
-    "recipe": Recipe, "sources": Source, "read": Read, "filter": Filter, "tts": Tts, "quantize": Quantize,
+    "recipe": Recipe, "sources": Source, "read": Read, "score": Score, "filter": Filter, "tts": Tts, "quantize": Quantize,
     "noise": Noise, "mix": Mix, "mix.mixtures": Mixture, "export": Export,
 }  # fmt: skip
 
