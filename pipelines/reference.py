@@ -15,8 +15,8 @@ from quantize import TOKENIZERS
 from tts import ENGINES
 
 SECTIONS: dict[str, type[Options]] = {
-    "recipe": Recipe, "sources": Source, "read": Read, "score": Score, "filter": Filter, "tts": Tts, "quantize": Quantize,
-    "noise": Noise, "mix": Mix, "mix.mixtures": Mixture, "export": Export,
+    "recipe": Recipe, "sources": Source, "read": Read, "score": Score, "filter": Filter, "tts": Tts,
+    "quantize": Quantize, "noise": Noise, "mix": Mix, "mix.mixtures": Mixture, "export": Export,
 }  # fmt: skip
 
 
