@@ -7,7 +7,7 @@ import os
 import resource
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -111,27 +111,22 @@ def run(
     """
     outputs = Outputs()
     entered: Executor | None = None
-    with writing(recipe.run_path), lock_run(recipe.run_path) as token:
+    with writing(recipe.run_path), lock_run(recipe.run_path) as token, ExitStack() as stack:
         write_atomically(recipe.run_path / "recipe.json", to_json(recipe.model_dump(mode="json")))
-        try:
-            for a_pass in passes:
-                plan = plan_pass(recipe, a_pass, outputs)
-                made = {u.unit.name: u.record for u in plan.units if u.state == "done" and u.record}
-                orders = [
-                    Order(recipe, a_pass.key, u.unit, dict(u.made_of), token) for u in plan.units if u.state != "done"
-                ]
-                if orders:
-                    if entered is None:
-                        entered = execute.__enter__()
-                    progress.start(plan)
-                    for order, record in entered(orders):
-                        made[order.unit.name] = record
-                        progress.advance(order.unit, record)
-                    progress.finish()
-                finish_pass(recipe, a_pass, plan, made, outputs)
-        finally:
-            if entered is not None:
-                execute.__exit__(None, None, None)
+        for a_pass in passes:
+            plan = plan_pass(recipe, a_pass, outputs)
+            made = {u.unit.name: u.record for u in plan.units if u.state == "done" and u.record}
+            orders = [
+                Order(recipe, a_pass.key, u.unit, dict(u.made_of), token) for u in plan.units if u.state != "done"
+            ]
+            if orders:
+                entered = entered or stack.enter_context(execute)
+                progress.start(plan)
+                for order, record in entered(orders):
+                    made[order.unit.name] = record
+                    progress.advance(order.unit, record)
+                progress.finish()
+            finish_pass(recipe, a_pass, plan, made, outputs)
     return outputs
 
 
