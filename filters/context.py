@@ -2,6 +2,8 @@
 
 import re
 
+from filters.screen import Look, first_sign, loosen
+
 _THINGS = (
     r"(?:passage|text|paragraph|article|sentence|table|image|picture|photo|figure|map|graph|chart"
     r"|diagram|excerpt"
@@ -25,76 +27,66 @@ _ACTS = (
     r"|classify|review|complete|shorten|simplify|reword|improve|continue|read|solve|expand|check"
     r"|finish|refactor)"
 )
+# The next three are searched for in lower case (`_search`), which is far quicker than re.I.
 # Points forward: what it speaks of must follow.
 _AHEAD = re.compile(
-    rf"\b(?:the|these|this) following {_MADE_OF}{_THINGS}\b|\b{_THINGS} (?:{_SHOWN} )?below\b"
-    rf"|\bfollowing {_THINGS}\b"
-    rf"|\b{_THINGS} that follows?\b|\bbelow {_THINGS}\b|\b{_ACTS} (?:me )?(?:this|these"
-    rf"|the (?:given|provided|attached)|the following) {_MADE_OF}{_THINGS}\b",
-    re.I,
+    rf"\b(?:(?:the|these|this) following {_MADE_OF}{_THINGS}|{_THINGS} (?:(?:{_SHOWN} )?below|that follows?)"
+    rf"|following {_THINGS}|below {_THINGS}"
+    rf"|{_ACTS} (?:me )?(?:this|these|the (?:given|provided|attached)|the following) {_MADE_OF}{_THINGS})\b"
 )
 # Points back: what it speaks of must stand before it.
 _BACK = re.compile(
-    rf"\b(?:the|these|this|that) (?:above|preceding|previous|aforementioned"
-    rf"|foregoing)(?:[- ]mentioned)? {_MADE_OF}{_THINGS}\b"
-    rf"|\b{_THINGS} (?:{_SHOWN} )?above\b|\babove {_THINGS}\b|\b{_SHOWN} above\b|\bas (?:seen "
-    rf"|shown )?above\b",
-    re.I,
+    rf"\b(?:(?:the|these|this|that) (?:above|preceding|previous|aforementioned|foregoing)(?:[- ]mentioned)?"
+    rf" {_MADE_OF}{_THINGS}|{_THINGS} (?:{_SHOWN} )?above|above {_THINGS}|{_SHOWN} above|as (?:seen |shown )?above)\b"
 )
 # Points to a thing that must be somewhere in the prompt.
-_NEAR = re.compile(
-    r"\b(?:according to|based on|refer(?:ring)? to|look(?:ing)? at|described in|shown in"
-    r"|mentioned in|from reading) "
-    r"(?:the|this) (?:(?:given|provided|attached) )?(?:passage|text|paragraph|article|excerpt"
-    r"|table|image|picture|photo|figure"
-    r"|graph|chart|diagram|document|conversation|dialogue|transcript)\b(?! (?:of|by|about|on"
-    r"|from|titled|called)\b)"
-    r"|\b(?:the|this) (?:given|provided|attached|uploaded|enclosed) (?:passage|text|paragraph"
-    r"|article|excerpt|table|image"
-    r"|picture|photo|figure|graph|chart|diagram|document|file|conversation|dialogue|sentence"
-    r"|context|information|review|poem"
-    r"|email|snippet|code|code snippet|list|data)\b|\battached (?:file|image|document|picture"
-    r"|photo|pdf|spreadsheet)\b"
-    r"|\b(?:of|in|for|from|by) (?:the|this) (?:passage|excerpt|given text)\b(?! of\b)"
-    r"|\b(?:paragraph|line|sentence) of the (?:text|passage|article)\b"
-    r"|\b(?:in|of|from) this (?:image|picture|photo|passage|graph|chart|diagram|table|map)\b"
-    r"|\b(?:is|are|was|were) [\w ]{1,30} in the (?:picture|image|photo)\?"
-    r"|\b(?:data|table|graph|chart|map|text|image|picture|information) (?:provided|shown|given)\b",
-    re.I,
+_SOURCE = (
+    r"(?:according to|based on|refer(?:ring)? to|look(?:ing)? at|described in|shown in|mentioned in|from reading)"
+    r" (?:the|this)"
 )
-# Without one of its cues (lower case) a pattern cannot match: looking for them first is quick.
+_GIVEN = r"(?:the|this) (?:given|provided|attached|uploaded|enclosed)"
+_ATTACHED = r"attached (?:file|image|document|picture|photo|pdf|spreadsheet)"
+_OF_THE = r"(?:of|in|for|from|by) (?:the|this) (?:passage|excerpt|given text)"
+_PART = r"(?:paragraph|line|sentence|lines? \d{1,3}) (?:of|in) the (?:text|passage|article|poem)"
+_MARKED = r"(?:underlined|highlighted|boldfaced|italicized|bracketed|circled) (?:words?|phrase|parts?|sentence|text)"
+_IN_BOX = r"(?:words|terms|numbers|phrases) (?:from|in) the (?:box|boxes|word bank)"
+_WITHIN = (
+    r"(?:information|data|words|numbers|figures) (?:in|from) (?:the|this) (?:chart|table|graph|diagram|passage|picture)"
+)
+_GIVEN_THE = r"given (?:the|this) (?:graph|chart|table|diagram|figure|picture|image|map|passage|excerpt),"
+_IN_THIS = r"(?:in|of|from) this (?:image|picture|photo|passage|graph|chart|diagram|table|map)"
+_IN_THE = r"in the (?:picture|image|photo)\?"
+_DATA = r"(?:data|table|graph|chart|map|text|image|picture|information) (?:provided|shown|given)"
+_NEAR = re.compile(
+    rf"\b(?:{_SOURCE} (?:(?:given|provided|attached) )?(?:passage|text|paragraph|article|excerpt|table|image|picture"
+    r"|photo|figure|graph|chart|diagram|document|conversation|dialogue|transcript)\b"
+    r"(?! (?:of|by|about|on|from|titled|called)\b)"
+    rf"|{_GIVEN} (?:passage|text|paragraph|article|excerpt|table|image|picture|photo|figure|graph|chart|diagram"
+    r"|document|file|conversation|dialogue|sentence|context|information|review|poem|email|snippet|code|code snippet"
+    r"|list|data)\b"
+    rf"|{_ATTACHED}\b|{_OF_THE}\b(?! (?:of|from|to)\b)|{_PART}\b|{_MARKED}\b|{_IN_BOX}\b|{_WITHIN}\b|{_GIVEN_THE}"
+    rf"|{_IN_THIS}\b|(?:is|are|was|were) [\w ]{{1,30}} {_IN_THE}"
+    rf"|{_DATA}\b)"
+)
+# A pattern counts beside one of its cues (lower case) only; to look for these first is quick.
 _AHEAD_CUES = ("follow", "below", " this ", " these ", "the given", "the provided", "the attached")
 _BACK_CUES = ("above", "previous", "preceding", "aforementioned", "foregoing")
 _NEAR_CUES = (
-    "according to",
-    "based on",
-    "refer",
-    "look at",
-    "looking at",
-    "described in",
-    "shown in",
-    "mentioned in",
-    "given",
-    "provided",
-    "attached",
-    "uploaded",
-    "enclosed",
-    "from reading",
-    "passage",
-    "paragraph of",
-    "line of",
-    "sentence of",
-    "shown",
-    " this ",
-    "in the picture",
-    "in the image",
-    "in the photo",
-)
-_AFTER = re.compile(r"[:\n\"“‘]\s{0,20}\S|[.?!]['\")]?\s+\w+\W+\w+\W+\w|,\s+['\"“]|\s[-–—]\s\w")
+    "according to", "based on", "refer", "look at", "looking at", "described in", "shown in", "mentioned in",
+    "given", "provided", "attached", "uploaded", "enclosed", "from reading", "passage", "paragraph of", "line of",
+    "sentence of", "line ", "lines ", "underlined", "highlighted", "boldfaced", "italicized", "bracketed",
+    "circled", "the box", "word bank", "information in", "information from", "data in", "data from", "words in",
+    "words from", "numbers in", "numbers from", "figures in", "figures from", "shown", " this ", "in the picture",
+    "in the image", "in the photo",
+)  # fmt: skip
+_AFTER = re.compile(r"[:\n\"“‘]\s{0,20}\S|[.?!]['\")]?\s+\w+\W+\w+\W+\w|,\s+['\"“\d]|\s[-–—]\s\w")
 _BEFORE = re.compile(r"\w+\W+\w+\W+\w+\W+\w.{0,400}[.?!:\n\"”]", re.S)
 _QUOTED = re.compile(r"[\"“][^\"”\n]{6,}[\"”]|(?<!\w)['‘][^'’\n]{8,}['’](?!\w)")
-_OPEN_END = re.compile(r"[:：]\s{0,20}[\"'“‘«?.]{0,2}$|(?<![\w.,!?)\]*\"'”’])[\"“‘«'(\[{]$")
+_OPENING = r"(?:[:：]\s{0,20}[\"'“‘«?.]{0,2}|(?<![\w.,!?)\]*\"'”’])[\"“‘«'(\[{])"
+_OPEN_END = re.compile(_OPENING + "$")
 _END_CHARS = 60
+# What re.I takes for an i or an s, and `lower` does not (of one it makes two characters).
+_ODD_CASES = str.maketrans("İıſ", "iis")
 
 
 def find_dangling(text: str) -> str | None:
@@ -127,14 +119,50 @@ def find_missing_context(text: str) -> str | None:
     >>> find_missing_context("Given the following table, which row is largest?")
     'the following table'
     """
-    lowered = text.lower()
-    ahead = _AHEAD.search(text) if any(cue in lowered for cue in _AHEAD_CUES) else None
+    return first_sign(CONTEXT_LOOKS, text)
+
+
+def _find_ahead(text: str) -> str | None:
+    ahead = _search(_AHEAD, _AHEAD_CUES, text)
     if ahead and not _AFTER.search(text, ahead.end()) and not _QUOTED.search(text):
-        return ahead.group()
-    back = _BACK.search(text) if any(cue in lowered for cue in _BACK_CUES) else None
-    if back and not _BEFORE.search(text, 0, back.start()):
-        return back.group()
-    near = _NEAR.search(text) if any(cue in lowered for cue in _NEAR_CUES) else None
-    if near and not _AFTER.search(text, near.end()) and not _BEFORE.search(text, 0, near.start()):
-        return None if _QUOTED.search(text) else near.group()
+        return text[slice(*ahead.span())]
     return None
+
+
+def _find_back(text: str) -> str | None:
+    back = _search(_BACK, _BACK_CUES, text)
+    return text[slice(*back.span())] if back and not _BEFORE.search(text, 0, back.start()) else None
+
+
+def _find_near(text: str) -> str | None:
+    near = _search(_NEAR, _NEAR_CUES, text)
+    if near and not _AFTER.search(text, near.end()) and not _BEFORE.search(text, 0, near.start()):
+        return None if _QUOTED.search(text) else text[slice(*near.span())]
+    return None
+
+
+def _search(pattern: re.Pattern[str], cues: tuple[str, ...], text: str) -> re.Match[str] | None:
+    """The first match of a pattern of lower case; its places are those of `text`."""
+    lowered = text.lower()
+    if not any(cue in lowered for cue in cues):
+        return None
+    return pattern.search(lowered if text.isascii() else text.translate(_ODD_CASES).lower())
+
+
+DANGLING_LOOKS = (Look(find_dangling, (loosen(re.compile(_OPENING + r"\s*\Z")),)),)
+
+_STEMS = (
+    _SOURCE, _GIVEN, _ATTACHED, _OF_THE, _PART, _IN_THIS, _IN_THE, _DATA, _MARKED, _IN_BOX, _WITHIN, _GIVEN_THE,
+)  # fmt: skip
+_NEAR_STEM = re.compile("|".join(_STEMS), re.I)
+# What speaks of a thing that does not follow is the end of the prompt, but for one mark and space.
+_AHEAD_STEM = re.compile(
+    rf"(?:follow|below|{_ACTS} (?:me )?(?:this|these|the (?:given|provided|attached)) )"
+    r"[^:\n\"“‘]*(?:\Z|[:\n\"“‘](?:\s*\Z|\s{20}))",
+    re.I,
+)
+CONTEXT_LOOKS = (
+    Look(_find_ahead, (loosen(_AHEAD_STEM),)),
+    Look(_find_back, (f"(?i){'|'.join(_BACK_CUES)}",)),
+    Look(_find_near, (loosen(_NEAR_STEM),)),
+)

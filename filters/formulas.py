@@ -2,13 +2,15 @@
 
 import re
 
+from filters.screen import Look, loosen
+
 _LATEX = re.compile(
     r"\\[a-zA-Z]{2,}|\\[()\[\]{}]|\$\$|\$[A-Za-z\\({][^$\n]{0,100}[\\^_={}][^$\n]{0,100}\$"
     r"|\$[A-Za-z]\$"
     r"|[\w)][_^]\{"
 )
 _POWER = re.compile(r"[\w)\]] ?\^ ?[\w({-]|\b[a-zA-Z)]\*\*\d")
-_SUPERSCRIPT = re.compile(r"(?<![kcmd]m)(?<!\bm)(?<!\bft)(?<!\bin)[⁰¹²³⁴-⁹ⁿ]")
+_SUPERSCRIPT = re.compile(r"[⁰¹²³⁴-⁹ⁿ](?<![kcmd]m.)(?<!\bm.)(?<!\bft.)(?<!\bin.)")
 _SYMBOLS = re.compile("[∀-∂∆-∑√-∠∧-∳∴∵≠-⊿⟨⟩ℝℕℤℚℂ]")
 _FUNCTION = re.compile(
     r"\b(?:[fgh]|sin|cos|tan|log|ln|exp|sqrt|lim|max|min|[PE])\s?\([\w|+*/ ,^.-]{1,30}\)"
@@ -19,7 +21,7 @@ _OPERATOR = re.compile(
     rf"(?<!\w)[({{]{{0,3}}{_TERM} ?(?:[<>]=|[=+*×÷·±<>≤≥]| [-–−/] |/(?=[a-zA-Z(]))"
     rf"(?= ?[-({{]{{0,3}}{_TERM}(?![\w']))"
 )
-_HUG = re.compile(r"\) ?[*/+=] ?[\d(a-z]|\d ?[*×+] ?\(|[\d)][a-z]?\([\da-z] ?[-+*/]")
+_HUG = re.compile(r"\) ?[*/+=×÷] ?[\d(a-z]|\d ?[*×+] ?\(|[\d)][a-z]?\([\da-z] ?[-+*/]")
 _MOST_OPERATORS = 3
 
 
@@ -33,9 +35,8 @@ def find_latex(text: str) -> str | None:
     >>> find_latex("Where is $f(x) = y$ zero?")
     '$f(x) = y$'
     """
-    if ("\\" in text or "$" in text or "{" in text) and (match := _LATEX.search(text)):
-        return match.group()
-    return None
+    match = _LATEX.search(text)
+    return match.group() if match else None
 
 
 def find_formula(text: str) -> str | None:
@@ -52,11 +53,18 @@ def find_formula(text: str) -> str | None:
     >>> find_formula("When is f(x) zero?")
     'f(x)'
     """
-    if ("^" in text or "**" in text) and (match := _POWER.search(text)):
-        return match.group()
-    if not text.isascii() and (match := _SUPERSCRIPT.search(text) or _SYMBOLS.search(text)):
+    if match := _POWER.search(text) or _SUPERSCRIPT.search(text) or _SYMBOLS.search(text):
         return match.group()
     if "(" in text and (match := _FUNCTION.search(text) or _HUG.search(text)):
         return match.group()
     operators = _OPERATOR.findall(text)
     return " ".join(operators) if len(operators) > _MOST_OPERATORS else None
+
+
+LATEX_LOOKS = (Look(find_latex, (loosen(_LATEX),)),)
+FORMULA_LOOKS = (
+    Look(
+        find_formula,
+        (loosen(_POWER, _SUPERSCRIPT, _SYMBOLS, _FUNCTION, _HUG), loosen(_OPERATOR, times=_MOST_OPERATORS + 1)),
+    ),
+)

@@ -1,51 +1,63 @@
-"""Is this prompt English? py3langid, helped where it is weak: prompts of a few words, and names.
+"""Is this prompt English? py3langid's n-grams, helped where they are weak: prompts of a few words, and names.
 
-Every n-gram model is unsure of "Capital of Peru". So four plain counts join its vote in one
-logistic sum: English function words, other languages' function words (both from
-`function_words`), the share of words that are whole words of GPT-2's vocabulary (learnt from
-English web text, so that few foreign words are), and the share of unknown words. The weights
-were fitted by logistic regression on tests/filters/data/languages.jsonl and 2,500 English
-queries of public sets (not in the repository), then rounded by hand; docs/filters.md has the
-measurements, on unseen prompts too.
+Every n-gram model is unsure of "Capital of Peru". So counts of words join its vote in one logistic sum: small English
+words, small words of other languages (both from `function_words`), whole words of GPT-2's vocabulary (learnt from
+English web text, so that few foreign words are), and words that are none of these. A capital inside a prompt makes a
+word a name, which says nothing. The weights are those of a logistic regression; docs/filters.md says on what it was
+fitted, and has the measurements on unseen prompts.
 
-Texts in another script need no model: the script decides. A quotation inside a longer prompt is
-not looked at, so that "Translate 'guten Morgen' into English" is English.
+Texts in another script need no model: the script decides. A quotation inside a longer prompt is not looked at, nor
+a phrase to be translated into a language that is named, so that "Translate 'guten Morgen' into English" is English.
 """
 
-import math
 import re
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
 
-from py3langid.langid import MODEL_FILE, LanguageIdentifier
+import numpy as np
 
-from filters.function_words import ENGLISH, FOREIGN
+from filters.function_words import ENGLISH, FOREIGN, WEAK_ENGLISH, WEAK_FOREIGN
+from filters.langid_columns import language_probabilities, load_model
 from filters.length import load_ranks
 
 # The languages in Latin script that py3langid may answer; more only blur it on short prompts.
 _CANDIDATES = """
-    en de fr es it pt nl sv da no fi pl cs tr id vi ro hu
-    af ca hr sk et lt lv sw tl sq eo la eu cy ga is
+    en de fr es it pt nl sv da no fi pl cs tr id vi ro hu af ca hr sk et lt lv sw tl sq eo eu cy
+    ga gd is fy ht fuv lg nso om sn so xh
 """
 CANDIDATES = tuple(_CANDIDATES.split())
 
-_BIAS = 2.6
-_PER_LIBRARY_LOGIT = 0.95
-_PER_ENGLISH_WORD = 1.1
-_PER_FOREIGN_WORD = -2.1
-_KNOWN_SHARE = 2.8
-_UNKNOWN_SHARE = -0.9
-_SHORT_PROMPT = 2.7
+_BIAS = 6.1
+_PER_LIBRARY_LOGIT = 0.9
+_LOGIT_LIMIT = 8.0
+# Per word, at most four of a kind, and in longer prompts per word in twelve.
+_PER_WORD = {"english": 1.05, "weak_english": 0.6, "foreign": -2.5, "weak_foreign": -1.7, "unknown": -1.2}
+_MOST_COUNTED = 4
+_IN_WORDS = 12
+_PER_SHARE = {"known": 2.9, "tiny": -5.0, "name_in_vocabulary": 1.5}
+_PER_LENGTH = -4.3  # times the number of words, twelve at most, in twelve: long prompts should have small words
+_ENGLISH_KINDS = ("english", "weak_english", "known")
+_CERTAIN = 0.999  # four English words for each other word of no English list
 
 _MOST_CHARS = 300  # three lines of a page settle the language, and bound the time of a huge text
-_MOST_COUNTED = 4
 _SHORT_WORDS = 3
-_LOGIT_LIMIT = 8.0
-_SHORTEST_UNKNOWN = 4
+_TINY = 3  # letters: too few to be missed in a vocabulary
+_MOST_CACHED = 100_000
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _QUOTED = re.compile(r"[\"“][^\"”\n]*[\"”]|(?<!\w)['‘][^'’\n]*['’](?!\w)")
+_NAMED_LANGUAGE = """
+    arabic chinese czech danish dutch english farsi finnish french german greek hebrew hindi hungarian indonesian irish
+    italian japanese korean latin malay mandarin norwegian persian polish portuguese romanian russian spanish swahili
+    swedish tagalog thai turkish ukrainian urdu vietnamese welsh
+"""
+_PHRASE = re.compile(
+    r"\b(?:translate|what does|how (?:do|would|can|to)(?: you| i| we)? (?:say|pronounce|spell))"
+    rf"\s((?:\S+\s){{1,6}})(?:means?|(?:in|into|to|from)(?: \w+)? (?:{'|'.join(_NAMED_LANGUAGE.split())}))\b"
+    r"|\b(?:meaning|origin|plural|spelling|pronunciation|translation) of((?:\s\S+){1,4})$",
+    re.IGNORECASE,
+)
 _SCRIPTS = {
     "zh": re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"),
     "ja": re.compile("[\u3040-\u30ff]"),
@@ -60,54 +72,104 @@ _SCRIPTS = {
 }
 _LATIN_LETTER = re.compile(r"[A-Za-zªº\u00c0-\u024f\u1e00-\u1eff]")
 _LETTER = re.compile(r"[^\W\d_]")
+_BEYOND_LATIN = re.compile("[\u0250-\u1dff\u1f00-\u1fff\u2c00-\U0010ffff]")
 
 
 @cache
-def _identifier() -> LanguageIdentifier:
-    """py3langid on `CANDIDATES`, loaded once per process (0.5 s, 270 MB)."""
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    identifier.set_languages(CANDIDATES)
-    return identifier
-
-
-@cache
-def _vocabulary() -> frozenset[str]:
-    """The words of three letters or more that are one lower-case token of GPT-2."""
-    words = (token[1:] for token in load_ranks() if len(token) > 3 and token[:1] == b" ")
-    return frozenset(w.decode() for w in words if w.isalpha() and w.islower())
+def _vocabulary() -> tuple[frozenset[str], frozenset[str]]:
+    """The words of three letters or more that are one token of GPT-2: lower-case ones, and those with a capital."""
+    tokens = [token[1:].decode() for token in load_ranks() if token[:1] == b" " and token.isascii() and len(token) > 3]
+    words = [token for token in tokens if token.isalpha()]
+    return frozenset(w for w in words if w.islower()), frozenset(w.lower() for w in words if w.istitle())
 
 
 def _without_accents(word: str) -> str:
     if word.isascii():
         return word
     decomposed = unicodedata.normalize("NFKD", word)
-    return "".join(c for c in decomposed if not unicodedata.combining(c)).replace("’", "'")
+    return "".join(c for c in decomposed if not unicodedata.combining(c))
 
 
-def _word_evidence(words: Sequence[str]) -> tuple[float, bool]:
-    """The words' part of the logistic sum, case and accents aside, and whether it is enough.
+def _kind(word: str) -> str:
+    """The kind of evidence in a lower-case word: a key of `_PER_WORD` or `_PER_SHARE`."""
+    word = word.replace("’", "'")
+    plain = _without_accents(word)
+    if word in WEAK_ENGLISH:
+        return "weak_english"
+    if word in ENGLISH:
+        return "english"
+    if word in FOREIGN or plain in FOREIGN:
+        return "foreign"
+    if word in WEAK_FOREIGN or plain in WEAK_FOREIGN:
+        return "weak_foreign"
+    stem = word.removesuffix("'s")
+    vocabulary, names = _vocabulary()
+    if not vocabulary.isdisjoint((word, stem, stem.removesuffix("s"))):
+        return "known"
+    if len(plain) == 1:
+        return "name"
+    if word in names:
+        return "name_in_vocabulary"
+    return "tiny" if len(plain) <= _TINY else "unknown"
 
-    Four English function words and no other language's leave the library no say.
-    """
-    vocabulary = _vocabulary()
-    english = foreign = known = unknown = 0
-    for position, word in enumerate(words):
-        plain = _without_accents(word.lower())
-        if plain in ENGLISH:
-            english += 1
-        elif plain in FOREIGN:
-            foreign += 1
-        elif plain in vocabulary or plain.removesuffix("'s").removesuffix("s") in vocabulary:
-            known += 1
-        elif len(plain) >= _SHORTEST_UNKNOWN and not (position and word[0].isupper()):
-            unknown += 1  # a capital inside a prompt is a name and says nothing
-    total = (
-        _PER_ENGLISH_WORD * min(english, _MOST_COUNTED)
-        + _PER_FOREIGN_WORD * min(foreign, _MOST_COUNTED)
-        + (_KNOWN_SHARE * known + _UNKNOWN_SHARE * unknown) / len(words)
-        + (_SHORT_PROMPT if len(words) <= _SHORT_WORDS else 0.0)
+
+class _Kinds(dict[str, str]):
+    """Lower-case word -> kind, remembered; all is forgotten when there are too many."""
+
+    def __missing__(self, word: str) -> str:
+        if len(self) >= _MOST_CACHED:
+            self.clear()
+        kind = self[word] = _kind(word)
+        return kind
+
+
+class _SmallWords(dict[str, int]):
+    """Text between two spaces -> its English words, plus 65,536 times its foreign ones; remembered likewise."""
+
+    def __missing__(self, text: str) -> int:
+        if len(self) >= _MOST_CACHED:
+            self.clear()
+        kinds = [_KINDS[word.lower()] for word in _WORD.findall(text)]
+        n_foreign = kinds.count("foreign") + kinds.count("weak_foreign")
+        count = self[text] = kinds.count("english") + (n_foreign << 16)
+        return count
+
+
+_KINDS = _Kinds()
+_SMALL_WORDS = _SmallWords()
+
+
+def _surely_english(text: str) -> bool:
+    """Four English words, and four more for each foreign one: the library is not asked."""
+    n_foreign, n_english = divmod(sum(map(_SMALL_WORDS.__getitem__, text.split())), 1 << 16)
+    return n_english >= _MOST_COUNTED * (1 + n_foreign)
+
+
+def _word_evidence(words: Sequence[str]) -> float:
+    """The words' part of the logistic sum."""
+    kinds = [_KINDS[word.lower()] for word in words]
+    capital = [word[0].isupper() for word in words]
+    ahead = [False] * len(words)  # a capital follows, after particles perhaps
+    for position in range(len(words) - 2, -1, -1):
+        is_particle = kinds[position + 1] == "weak_foreign"
+        ahead[position] = capital[position + 1] or (is_particle and ahead[position + 1])
+    counts = dict.fromkeys((*_PER_WORD, *_PER_SHARE, "name"), 0)
+    after_name = False
+    for position, kind in enumerate(kinds):
+        is_name = False
+        if kind not in _ENGLISH_KINDS:
+            if capital[position]:
+                is_name = position > 0 or ahead[position] or words[position].isupper()
+            elif kind == "weak_foreign":
+                is_name = after_name and ahead[position]  # "Rio de Janeiro"
+        after_name = is_name or capital[position]
+        counts["name" if is_name else kind] += 1
+    scale = min(1.0, _IN_WORDS / len(words))
+    return (
+        sum(weight * min(_MOST_COUNTED, scale * counts[kind]) for kind, weight in _PER_WORD.items())
+        + sum(weight * counts[kind] for kind, weight in _PER_SHARE.items()) / len(words)
+        + _PER_LENGTH * min(len(words), _IN_WORDS) / _IN_WORDS
     )
-    return total, english >= _MOST_COUNTED and not foreign
 
 
 def _other_script(text: str) -> str | None:
@@ -116,12 +178,14 @@ def _other_script(text: str) -> str | None:
     One Chinese character can be a word, so Latin letters need the majority *and*, where another
     script stands beside them, an English function word: "What does 你好 mean?", not "NASA是什么".
     """
+    if not _BEYOND_LATIN.search(text):
+        return None
     n_letters = len(_LETTER.findall(text))
     n_latin = len(_LATIN_LETTER.findall(text))
     if n_latin == n_letters:
         return None
     latin_words = "".join(c if _LATIN_LETTER.match(c) or c in "'’" else " " for c in text).split()
-    if 2 * n_latin >= n_letters and any(word.lower() in ENGLISH for word in latin_words):
+    if 2 * n_latin >= n_letters and any(_KINDS[word.lower()] in _ENGLISH_KINDS[:2] for word in latin_words):
         return None
     counts = {language: len(pattern.findall(text)) for language, pattern in _SCRIPTS.items()}
     if counts["ja"]:
@@ -132,31 +196,48 @@ def _other_script(text: str) -> str | None:
     return best if counts[best] else "und"
 
 
-def _logistic(total: float) -> float:
-    return 1 / (1 + math.exp(-total))
+def _without_phrases(text: str) -> str:
+    """`text` without its quotations, and without a phrase to be translated or explained."""
+    n_single = text.count("'") + text.count("‘") + text.count("’")
+    if n_single > 1 or '"' in text or "“" in text:
+        text = _QUOTED.sub(" ", text)
+    if phrase := _PHRASE.search(text):
+        start, end = phrase.span(phrase.lastindex or 0)
+        text = f"{text[:start]} {text[end:]}"
+    return text
 
 
-def _detect(text: str) -> tuple[str, float]:
+def _read(text: str) -> tuple[tuple[str, float] | None, str, float]:
+    """The verdict where the library is not needed, else None; what it should read; the words' evidence."""
     text = text[:_MOST_CHARS]
-    unquoted = _QUOTED.sub(" ", text)
+    if text.isupper():
+        text = text.lower()
+    unquoted = _without_phrases(text)
     words = _WORD.findall(unquoted)
-    if len(words) < _SHORT_WORDS:
+    if len(words) < _SHORT_WORDS and not any(_KINDS[word.lower()] in _ENGLISH_KINDS for word in words):
         unquoted, words = text, _WORD.findall(text)
     if not unquoted.isascii() and (language := _other_script(unquoted)):
-        return language, 0.0
+        return (language, 0.0), unquoted, 0.0
     if not words:
-        return "und", 0.0
-    evidence, enough = _word_evidence(words)
-    if enough:
-        return "en", _logistic(_BIAS + evidence)
-    ranking = _identifier().rank(unquoted)
-    library = next(share for language, share in ranking if language == "en")
-    logit = math.log((library + 1e-6) / (1 - library + 1e-6))
-    logit = max(-_LOGIT_LIMIT, min(_LOGIT_LIMIT, logit))
-    english = _logistic(_BIAS + _PER_LIBRARY_LOGIT * logit + evidence)
-    if english > 0.5:
-        return "en", english
-    return next(language for language, _ in ranking if language != "en"), english
+        return ("und", 0.0), unquoted, 0.0
+    if _surely_english(unquoted):
+        return ("en", _CERTAIN), unquoted, 0.0
+    return None, unquoted, _word_evidence(words)
+
+
+def _with_library(texts: Sequence[str], evidence: Sequence[float]) -> list[tuple[str, float]]:
+    model = load_model(CANDIDATES)
+    shares = language_probabilities(model, texts)
+    column = model.languages.index("en")
+    library = shares[:, column]
+    logits = np.log((library + 1e-6) / (1 - library + 1e-6)).clip(-_LOGIT_LIMIT, _LOGIT_LIMIT)
+    english = 1 / (1 + np.exp(-(_BIAS + _PER_LIBRARY_LOGIT * logits + np.asarray(evidence))))
+    shares[:, column] = -1.0
+    others = shares.argmax(axis=1)
+    return [
+        ("en" if p > 0.5 else model.languages[other], p)
+        for p, other in zip(english.tolist(), others.tolist(), strict=True)
+    ]
 
 
 def detect_language(texts: Sequence[str]) -> list[tuple[str, float]]:
@@ -164,7 +245,8 @@ def detect_language(texts: Sequence[str]) -> list[tuple[str, float]]:
 
     "und" where there are no letters or the script is none that is named here. The code is exact
     for scripts and English and a good guess otherwise: decide by the probability (> 0.8 keeps
-    English). Only the first 300 characters are read. Deterministic.
+    English). Only the first 300 characters are read. Deterministic: a text's verdict does not
+    depend on the other texts.
 
     >>> [language for language, _ in detect_language(["Capital of Peru", "Wer bist du?", "你好"])]
     ['en', 'de', 'zh']
@@ -173,4 +255,7 @@ def detect_language(texts: Sequence[str]) -> list[tuple[str, float]]:
     >>> [p > 0.8 for _, p in detect_language(["Cuentame un chiste", "kal mausam kaisa rahega"])]
     [False, False]
     """
-    return [_detect(text) for text in texts]
+    readings = [_read(text) for text in texts]
+    unsure = [(text, evidence) for verdict, text, evidence in readings if verdict is None]
+    late = iter(_with_library([text for text, _ in unsure], [evidence for _, evidence in unsure]) if unsure else ())
+    return [verdict or next(late) for verdict, _, _ in readings]

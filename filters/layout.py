@@ -3,12 +3,14 @@
 import re
 from collections.abc import Callable
 
+from filters.screen import Look, loosen
+
 _TAG = re.compile(
     r"</[a-zA-Z]\w{0,15} ?>|<[a-zA-Z][\w-]{0,15}(?:\s[^<>\n]{0,200})?/>"
     r"|<[a-zA-Z]\w{0,15}\s+[\w-]{1,30}=[^<>\n]{0,200}>"
     r"|<(?:a|b|i|u|s|p|br|hr|li|ul|ol|td|tr|th|em|div|img|pre|sub|sup|span|html|head|body|code"
     r"|table|"
-    r"strong|script|style|title|input|form|button|h[1-6])>|<!--|<!DOCTYPE",
+    r"strong|script|style|title|input|form|button|h[1-6])>|<!--|<!DOCTYPE|<\?xml",
     re.I,
 )
 _ENTITY = re.compile(r"&(?:amp|lt|gt|quot|nbsp|apos|#\d{1,6}|#x[0-9a-f]{1,6});", re.I)
@@ -21,11 +23,16 @@ _JSON = re.compile(r"\{\s{0,20}\"[^\"\n]{1,60}\"\s?:|\"\w{1,60}\"\s?:\s?[\"\[{\d
 _TABLE_RULE = re.compile(r"(?m)^[ \t]{0,8}\|?[ :]{0,3}-{3,}[ :]{0,3}[|+]")
 _CSV_LINE = re.compile(r"(?m)^[\w.\"'-]{1,60}(?:[,;\t] ?[\w.\"'-]{0,60}){1,30}[,;]?[ \t]{0,8}$")
 _BULLET_LINE = re.compile(
-    r"(?m)^[ \t]{0,20}(?:[-*+•‣◦·▪●–—]|\(?\d{1,2}[.):]|\(?[a-zA-Z][.)]|[ivx]{1,4}[.)])[ \t]{1,8}\S"
+    r"(?m)^[ \t]{0,20}(?:[-*+•‣◦·▪●–—]|\(?\d{1,2}(?:[.):]| [-–])|\(?[a-zA-Z][.)]|[ivx]{1,4}[.)])[ \t]{1,8}\S"
 )
 _INLINE_NUMBER = re.compile(r"(?:^|\s)[(#]?([123])[.)]\s?[^\W\d]")
-_OPTION = re.compile(r"(?:^|[\s(\[,;])(\(?)([A-Ea-e])([).:])(?=\s?[\w\"'$-])", re.M)
-_OPTION_LABEL = re.compile(r"(?mi)^[ \t]{0,8}(?:-|the )?(?:answer )?(?:options|choices)(?: are)?\s?:")
+_OPTION = re.compile(r"(?:^|[\s(\[,;])(\(?)([A-Ea-e])([).:\]])(?=\s?[\w\"'$-])", re.M)
+_OPTION_LABEL = re.compile(
+    r"(?:^|[.?!\"')\]] )[ \t]{0,8}(?:-|the )?(?:answer |possible )?(?:options|choices|answers)(?: are)?\s?:",
+    re.M | re.I,
+)
+_GAP = re.compile(r"[\w)] {2,}(?=\S)")
+_LINES_OF_TABLE = 3
 
 
 def find_markup(text: str) -> str | None:
@@ -38,13 +45,9 @@ def find_markup(text: str) -> str | None:
     >>> find_markup('Parse {"a": 1}')
     '{"a":'
     """
-    if "<" in text and (match := _TAG.search(text)):
+    if match := _TAG.search(text) or _ENTITY.search(text) or _JSON.search(text):
         return match.group()
-    if "&" in text and (match := _ENTITY.search(text)):
-        return match.group()
-    if '"' in text and ":" in text and (match := _JSON.search(text)):
-        return match.group()
-    if _has_any(text, "*#]_=->~") and (match := _MARKDOWN.search(text)):
+    if any(sign in text for sign in "*#]_=->~") and (match := _MARKDOWN.search(text)):
         return match.group()
     return None
 
@@ -67,7 +70,11 @@ def find_table(text: str) -> str | None:
             return match.group()
     if "\n" not in text:
         return None
-    tabbed = [line for line in text.splitlines() if "\t" in line.strip()]
+    lines = text.splitlines()
+    for split in ([line for line in lines if " | " in line], [line for line in lines if _GAP.search(line)]):
+        if len(split) >= _LINES_OF_TABLE:
+            return split[0]
+    tabbed = [line for line in lines if "\t" in line.strip()]
     if len(tabbed) > 1:
         return tabbed[0]
     if "," in text or ";" in text:
@@ -87,15 +94,10 @@ def find_list(text: str) -> str | None:
     >>> find_list("Rank 1. tea 2. milk 3. juice")
     '1. 2. 3.'
     """
-    if "\n" in text:
-        lines = _BULLET_LINE.findall(text)
-        if len(lines) > 1:
-            return str(lines[0]).strip()
-    if "1" in text and "2" in text and "3" in text:
-        numbers = _INLINE_NUMBER.findall(text)
-        if _in_order(numbers, "123"):
-            return "1. 2. 3."
-    return None
+    lines = _BULLET_LINE.findall(text)
+    if len(lines) > 1:
+        return str(lines[0]).strip()
+    return "1. 2. 3." if _in_order(_INLINE_NUMBER.findall(text), "123") else None
 
 
 def find_options(text: str) -> str | None:
@@ -108,20 +110,14 @@ def find_options(text: str) -> str | None:
     >>> find_options("Pick one: A. tea B. milk C. juice")
     'A. B. C.'
     """
-    if ":" in text and (match := _OPTION_LABEL.search(text)):
+    if match := _OPTION_LABEL.search(text):
         return match.group()
-    if ")" not in text and ":" not in text and "." not in text:
-        return None
     found = [(letter, sign) for _, letter, sign in _OPTION.findall(text)]
-    for sign, letters in ((")", "AB"), (":", "AB"), (".", "ABC")):
+    for sign, letters in ((")", "AB"), ("]", "AB"), (":", "AB"), (".", "ABC")):
         for wanted in (letters, letters.lower()):
             if _in_order([letter for letter, s in found if s == sign], wanted):
                 return " ".join(letter + sign for letter in wanted)
     return None
-
-
-def _has_any(text: str, signs: str) -> bool:
-    return any(sign in text for sign in signs)
 
 
 def _in_order(found: list[str], wanted: str) -> bool:
@@ -135,4 +131,10 @@ LAYOUT_RULES: dict[str, Callable[[str], str | None]] = {
     "table": find_table,
     "options": find_options,
     "list": find_list,
+}
+LAYOUT_LOOKS: dict[str, tuple[Look, ...]] = {
+    "markup": (Look(find_markup, (loosen(_TAG, _ENTITY, _JSON, _MARKDOWN),)),),
+    "table": (Look(find_table, (rf"[|\t]|{loosen(_CSV_LINE, times=2)}|{loosen(_GAP, times=_LINES_OF_TABLE)}",)),),
+    "options": (Look(find_options, (f"{loosen(_OPTION_LABEL)}|{loosen(_OPTION, times=2)}",)),),
+    "list": (Look(find_list, (f"{loosen(_BULLET_LINE, times=2)}|{loosen(_INLINE_NUMBER, times=3)}",)),),
 }

@@ -2,22 +2,25 @@
 
 import re
 
+from filters.screen import Look, loosen
+
 _TOP_LEVEL = r"(?:com|org|net|edu|gov|io|ai|dev|app|info|co\.uk|me)"
 _EXTENSION = (
-    r"(?:py|js|ts|txt|csv|json|xml|ya?ml|html?|css|md|sh|c|h|cpp|java|go|rs|rb|php|sql|log|conf|cfg"
+    r"(?:py|[jt]sx?|vue|txt|csv|json|xml|ya?ml|html?|css|md|sh|c|h|cpp|java|go|rs|rb|php|sql|log|conf|cfg"
     r"|ini|pdf|docx?|xlsx?|png|jpe?g|gif|svg|mp[34]|wav|zip|tar|gz|exe)"
 )
 _SCHEME = re.compile(r"\b(?:https?|ftps?|file|ssh|git|s3|wss?)://|\bmailto:", re.I)
 _WWW = re.compile(r"\bwww\.\w", re.I)
-_EMAIL = re.compile(r"(?<=[\w.+-])@[\w-]{1,63}\.[A-Za-z]")
+_EMAIL = re.compile(r"@(?<=[\w.+-]@)[\w-]{1,63}\.[A-Za-z]")
 _PATH = re.compile(
     r"(?<![\w/.:)])~?(?:/[\w.@-]{1,64}){2,}"  # /home/user, ~/notes/a
     r"|(?<![\w/.:)])~?/(?:etc|home|usr|var|tmp|dev|bin|opt|root|mnt)\b"
     r"|(?<![\w.])\.{1,2}/[\w.-]"  # ./run, ../data
+    r"|(?<![\w/.:)])~/\.?\w"  # ~/.bashrc
     rf"|(?<=\w)/[\w-]{{1,64}}\.{_EXTENSION}\b"  # src/main.py
     r"|\b[A-Za-z]:\\\w|(?<!\S)\\\\\w{2}"  # C:\Users, \\server
 )
-_DOMAIN = re.compile(rf"(?<=[\w-])\.{_TOP_LEVEL}\b(?!\.[a-z])(/[\w?#%-])?")
+_DOMAIN = re.compile(rf"\.(?<=[\w-]\.){_TOP_LEVEL}\b(?!\.[a-z])(/[\w?#%-])?")
 _DOMAIN_MAX = 80
 _VISIT = ("visit", "visiting", "open", "browse", "site", "website", "page", "link", "from", "at")
 
@@ -37,11 +40,7 @@ def find_url(text: str) -> str | None:
     """
     if ("/" in text or "\\" in text) and (match := _SCHEME.search(text) or _PATH.search(text)):
         return match.group()
-    if "@" in text and (match := _EMAIL.search(text)):
-        return match.group()
-    if "." not in text:
-        return None
-    if match := _WWW.search(text):
+    if match := _EMAIL.search(text) or _WWW.search(text):
         return match.group()
     for match in _DOMAIN.finditer(text):
         words = text[max(0, match.start() - _DOMAIN_MAX) : match.start()].split()
@@ -50,3 +49,6 @@ def find_url(text: str) -> str | None:
         if match.group(1) or "." in name.strip("'\"(.") or visited:
             return name + match.group()
     return None
+
+
+URL_LOOKS = (Look(find_url, (loosen(_SCHEME, _PATH, _EMAIL, _WWW, _DOMAIN),)),)

@@ -5,6 +5,7 @@ Sources: ChatML (OpenAI), Llama 2 and Llama 3 (Meta), Gemma (Google), Zephyr and
 """
 
 import re
+from collections.abc import Sequence
 
 _ROLE = r"(?:system|user|assistant|human|model|tool|developer)"
 
@@ -19,6 +20,7 @@ _ANYWHERE = re.compile(
 )
 # Strings that can also be a person's own text: removed at the very start or the very end only.
 _START = re.compile(r"(?:\s*(?:</?s>|(?:USER|Human): |### (?:Human|User|Instruction):))*\s*")
+_STARTS = ("USER:", "Human:", "###")  # without the "<", one of these opens whatever `_START` removes
 _ENDS = ("<s>", "</s>", "ASSISTANT:", "### Assistant:", "### Response:")
 
 
@@ -52,8 +54,21 @@ def strip_markers(text: str) -> str:
     >>> strip_markers("Is a < b or b > a?")
     'Is a < b or b > a?'
     """
-    if "<" in text or "[" in text:
+    stripped = text.strip()
+    angled = "<" in stripped or "[" in stripped
+    if not angled and not stripped.startswith(_STARTS) and not stripped.endswith(_ENDS):
+        return stripped
+    if angled:
         text = _ANYWHERE.sub(" ", text)
     opening = _START.match(text)
     start = opening.end() if opening else 0
     return text[start : _end_of_message(text, start)]
+
+
+def strip_all(texts: Sequence[str]) -> list[str]:
+    """`strip_markers` of each text, in order.
+
+    >>> strip_all(["<s>Name a bird.</s>", " Is a > b? "])
+    ['Name a bird.', 'Is a > b?']
+    """
+    return list(map(strip_markers, texts))

@@ -2,6 +2,8 @@
 
 import re
 
+from filters.screen import Look, loosen
+
 _NAMES = (
     r"(?:q|a|question|answer|input|output|inputs|outputs|context|passage|paragraph|text|sentence"
     r"|title|headline"
@@ -22,7 +24,6 @@ _INLINE_LABEL = re.compile(
 )
 _FORM_LINE = re.compile(r"(?m)^[ \t]{0,20}[A-Za-z][\w'./ ()-]{0,40}:[ \t]{1,8}\S")
 _NUMBERED_LABEL = re.compile(r"\b([A-Za-z]{2,20}) ?([12]) ?: ")
-_GAP_SIGN = re.compile(r"[_\[{<(]|XXX|xxx")
 _FILL_IN = re.compile(
     r"_{2,}|\[[A-Z][A-Z0-9 _/'-]{1,40}\]|\[(?!sic\b)[A-Za-z][A-Za-z0-9 ,_/'’-]{1,60}\]"
     r"|\{{1,2}[A-Za-z][\w .-]{0,40}\}{1,2}"
@@ -46,20 +47,26 @@ def find_scaffold(text: str) -> str | None:
     >>> find_scaffold("Write an ode to [NAME]")
     '[NAME]'
     """
-    if ":" in text:
-        if match := _LABEL_LINE.search(text) or _INLINE_LABEL.search(text):
-            return match.group().strip()
-        if "\n" in text and len(forms := _FORM_LINE.findall(text)) > 1:
-            return str(forms[0]).strip()
-        seen: dict[str, str] = {}
-        for name, number in _NUMBERED_LABEL.findall(text):
-            if seen.setdefault(name, number) != number:
-                return f"{name} 1: {name} 2:"
-    elif match := _LABEL_LINE.search(text):
+    if match := _LABEL_LINE.search(text) or _INLINE_LABEL.search(text):
         return match.group().strip()
-    if _GAP_SIGN.search(text) and (gap := _FILL_IN.search(text)):
+    if len(forms := _FORM_LINE.findall(text)) > 1:
+        return str(forms[0]).strip()
+    seen: dict[str, str] = {}
+    for name, number in _NUMBERED_LABEL.findall(text):
+        if seen.setdefault(name, number) != number:
+            return f"{name} 1: {name} 2:"
+    if gap := _FILL_IN.search(text):
         return gap.group()
-    if "EXAM" in text or "QUIZ" in text:
-        exam = _LINE_OF_EXAM.search(text)
-        return exam.group().strip() if exam else None
-    return None
+    exam = _LINE_OF_EXAM.search(text)
+    return exam.group().strip() if exam else None
+
+
+SCAFFOLD_LOOKS = (
+    Look(
+        find_scaffold,
+        (
+            f"{loosen(_LABEL_LINE, _INLINE_LABEL, _FILL_IN, _LINE_OF_EXAM)}"
+            f"|{loosen(_FORM_LINE, times=2)}|{loosen(_NUMBERED_LABEL, times=2)}",
+        ),
+    ),
+)

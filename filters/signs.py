@@ -2,10 +2,12 @@
 
 import re
 
+from filters.screen import Look, loosen
+
 # Arrows, box drawing, geometric shapes, dingbats, circled numbers, emoji, private use, controls.
 _PICTURES = re.compile(
     "[\u2190-\u21ff\u2300-\u23ff\u2400-\u27bf\u27f0-\u297f\u2b00-\u2bff\u3200-\u33ff"
-    "\u2020\u2021\u203b\u2042\u25a0-\u25ff\ufe0f\ufffd\ue000-\uf8ff"
+    "\u00af\u2020\u2021\u203b\u2042\u25a0-\u25ff\ufe0f\ufffd\ue000-\uf8ff"
     "\U0001d400-\U0001d7ff\U0001f000-\U0001faff\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 )
 _GREEK = re.compile("[\u0370-\u03ff\u1f00-\u1fff](?<![μµ](?=[mgslFAVWM]))")
@@ -56,9 +58,8 @@ def find_symbols(text: str) -> str | None:
             return match.group()
         if len(rare) >= _MIN_RARE and len(rare) > _RARE_SHARE * len(text):
             return "".join(rare)
-    if len(text) >= 60 and (match := _LONG_WORD.search(text)):
-        return match.group()
-    return None
+    word = _LONG_WORD.search(text)
+    return word.group() if word else None
 
 
 def _greek_sign(text: str) -> re.Match[str] | None:
@@ -81,16 +82,15 @@ def find_digits(text: str) -> str | None:
     >>> find_digits("What colour is #ff8800?")
     '#ff8800'
     """
-    if not _DIGIT.search(text):
+    if not _DIGIT.search(text):  # "#c0ffee" has one, "#facade" may be a tag
         return None
     for run in _DIGIT_RUN.findall(text):
         if not _ROUND.fullmatch(run):
             return str(run)
     if match := (_HEX_HINT.search(text) and _HEX.search(text)) or _GROUPED.search(text) or _NUMBERS.search(text):
         return match.group()
-    if "-" in text and (match := _SERIAL.search(text)):
-        return match.group()
-    return None
+    serial = _SERIAL.search(text)
+    return serial.group() if serial else None
 
 
 def find_caps(text: str) -> str | None:
@@ -112,3 +112,13 @@ def find_caps(text: str) -> str | None:
         if capitals >= _MIN_SHOUT_LETTERS and 2 * capitals > letters:  # Chinese has no case
             return text
     return None
+
+
+SYMBOLS_LOOKS = (
+    Look(
+        find_symbols,
+        (f"{loosen(_PICTURES, _GREEK, _REPEATED, _ASCII_ART, _LONG_WORD)}|{loosen(_RARE, times=_MIN_RARE)}",),
+    ),
+)
+DIGITS_LOOKS = (Look(find_digits, (loosen(_DIGIT_RUN, _HEX, _GROUPED, _NUMBERS, _SERIAL),)),)
+CAPS_LOOKS = (Look(find_caps, (rf"{loosen(_CAPS_BLOCK)}|\A[^a-z]*\z",)),)

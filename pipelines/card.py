@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from pipelines.funnel import Funnel, funnel_rows, measure
+from pipelines.funnel import Funnel, funnel_rows, measure, source_table
 from pipelines.graph import Job, Outcome, Outputs, Unit
 from pipelines.recipe import PLACES, Recipe
 from pipelines.shards import Counts, digest_json
@@ -78,7 +78,8 @@ def _body(job: Job) -> str:
         "## From source rows to pairs",
         _table(("step", "what", "rows"), ((step, what, f"{rows:,}") for step, what, rows in funnel_rows(funnel))),
         "## Sources",
-        _sources(recipe, funnel, job.unit.args["said"]),
+        _sources(recipe, job.unit.args["said"]),
+        _table(*source_table(funnel)),
         "Records whose answer is a list were given the first answer. Answers are as they were in the source.",
         "## Voices",
         _voices(job),
@@ -105,12 +106,9 @@ def _mixtures(lock: dict[str, Any]) -> str:
     )
 
 
-def _sources(recipe: Recipe, funnel: Funnel, said: dict[str, str]) -> str:
-    rows = [
-        (s.name, s.hf or "files", s.license, said[s.name], *(f"{n:,}" for n in funnel.sources[s.name].values()))
-        for s in recipe.sources
-    ]
-    return _table(("source", "from", "licence", "shape", "records", "read", "speakable", "spoken", "quantized"), rows)
+def _sources(recipe: Recipe, said: dict[str, str]) -> str:
+    rows = [(s.name, s.hf or "files", s.license, said[s.name]) for s in recipe.sources]
+    return _table(("source", "from", "licence", "shape"), rows)
 
 
 def _voices(job: Job) -> str:

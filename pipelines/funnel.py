@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.graph import Outputs
-from pipelines.shards import Counts
+from pipelines.shards import Counts, Record
 
 ROW_STEPS = ("read", "filter", "tts", "quantize", "noise")
 
@@ -24,26 +25,53 @@ class Funnel:
 
     steps: dict[str, dict[str, Any]]  # step -> rows_in, rows_kept, rejected
     sources: dict[str, dict[str, int]]  # source -> rows after each step, records read first
+    rejected: dict[str, dict[str, int]]  # source -> rows rejected by each rule of read and filter, kinds together
     seconds: float  # of speech
     tokens: int  # of speech
 
 
 def measure(outputs: Outputs) -> Funnel:
-    """Return the funnel of finished passes."""
+    """Return the funnel of the passes that are finished; steps that are not are left out."""
     steps = {}
-    for key in ROW_STEPS:
+    done = [key for key in ROW_STEPS if outputs.has(key)]
+    for key in done:
         counts = Counts.total(record.counts for record in outputs.records(key).values())
         steps[key] = {"rows_in": counts.rows_in, "rows_kept": counts.rows_kept, "rejected": dict(counts.rejected)}
     sources = {
         name: {"records": record.counts.rows_in, "read": record.counts.rows_kept}
         for name, record in outputs.records("read").items()
     }
-    for key in ROW_STEPS[1:-1]:
-        kept = {shard.name: shard.rows for shard in outputs.shards(key)}
-        for name, record in outputs.records("read").items():
-            sources[name][key] = sum(kept[shard] for shard in record.facts["shards"])
-    speech = outputs.facts("quantize")
-    return Funnel(steps, sources, round(sum(s["seconds"] for s in speech), 3), sum(s["tokens"] for s in speech))
+    rejected = {name: by_rule(record.counts.rejected) for name, record in outputs.records("read").items()}
+    for key in done:
+        if key in ("read", "noise"):
+            continue
+        for name, counts in by_source(outputs, outputs.records(key)).items():
+            sources[name][key] = counts.rows_kept
+            if key == "filter":
+                rejected[name] |= by_rule(counts.rejected)
+    speech = outputs.facts("quantize") if outputs.has("quantize") else []
+    seconds, tokens = sum(s["seconds"] for s in speech), sum(s["tokens"] for s in speech)
+    return Funnel(steps, sources, rejected, round(seconds, 3), tokens)
+
+
+def by_source(outputs: Outputs, records: Mapping[str, Record]) -> dict[str, Counts]:
+    """Return the counts of a pass over shards for each source."""
+    return {
+        source: Counts.total(records[shard].counts for shard in read.facts["shards"] if shard in records)
+        for source, read in outputs.records("read").items()
+    }
+
+
+def by_rule(rejected: Mapping[str, int]) -> dict[str, int]:
+    """Return counts of reasons as counts of rules: the kinds of one rule together.
+
+    >>> by_rule({"filter.length": 2, "filter.speakable:url": 3, "filter.speakable:code": 1})
+    {'filter.length': 2, 'filter.speakable': 4}
+    """
+    counted: Counter[str] = Counter()
+    for reason, rows in rejected.items():
+        counted[reason.partition(":")[0]] += rows
+    return dict(counted)
 
 
 def funnel_rows(funnel: Funnel) -> Iterable[tuple[str, str, int]]:
@@ -55,13 +83,31 @@ def funnel_rows(funnel: Funnel) -> Iterable[tuple[str, str, int]]:
         yield "", "kept", counts["rows_kept"]
 
 
-def print_funnel(console: Console, funnel: Funnel, run_dir: Path) -> None:
-    """Print what a finished run made and where it lies."""
+def print_steps(console: Console, funnel: Funnel) -> None:
+    """Print what each step took, rejected and kept."""
     table = Table("step", "", "rows", box=None, pad_edge=False)
     table.columns[2].justify = "right"
     for step, what, rows in funnel_rows(funnel):
         table.add_row(step, what, f"{rows:,}")
     console.print(table)
+
+
+def source_table(funnel: Funnel) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of a table: for each source its records, rejects by rule, rows after each step."""
+    rules = list(dict.fromkeys(rule for counts in funnel.rejected.values() for rule in counts))
+    steps = list(dict.fromkeys(step for counts in funnel.sources.values() for step in counts))
+    header = ["source", "records", *rules, *(f"after {step}" for step in steps if step != "records")]
+    rows = []
+    for source, counts in funnel.sources.items():
+        numbers = [counts["records"], *(funnel.rejected[source].get(rule, 0) for rule in rules)]
+        numbers += [counts.get(step, 0) for step in steps if step != "records"]
+        rows.append([source, *(f"{number:,}" for number in numbers)])
+    return header, rows
+
+
+def print_funnel(console: Console, funnel: Funnel, run_dir: Path) -> None:
+    """Print what a finished run made and where it lies."""
+    print_steps(console, funnel)
     console.print(f"\nspeech: {funnel.seconds / 3600:.2f} hours, {funnel.tokens:,} sound tokens\n", soft_wrap=True)
     lock = json.loads((run_dir / "mixture.json").read_text())
     mixed = Table("mixture", "part", "percent", "quota", "chosen", "available", box=None, pad_edge=False)

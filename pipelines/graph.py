@@ -75,6 +75,10 @@ class Outputs:
             for name, about in record.files.items():
                 self._digests[name] = about["digest"]
 
+    def has(self, key: str) -> bool:
+        """Tell whether a pass is finished."""
+        return key in self._records
+
     def records(self, key: str) -> Mapping[str, Record]:
         """Return a finished pass's records by unit."""
         return self._records[key]
@@ -112,6 +116,7 @@ class Pass:
     units: Callable[[Recipe, Outputs], list[Unit]]
     run: Callable[[Job], Outcome]
     one_to_one: bool = False  # shard k in, shard k out
+    light: bool = False  # columns in, columns out: done in threads sooner than workers would start
 
     @property
     def step(self) -> str:

@@ -68,6 +68,21 @@ Scalar = str | int | float | bool | None
 Range = tuple[int, int]
 
 
+class Published(Options):
+    """What another run counted of a source; `plan` prints it beside ours. No part of what is made."""
+
+    rows_in: int | None = Field(None, ge=0, description="its records")
+    rows_kept: int | None = Field(None, ge=0, description="those that passed its own rules, such as `where`")
+
+
+class PublishedStage(Options):
+    """What another run counted of sources after a stage; `plan` prints it beside ours. No part of what is made."""
+
+    after: str = Field(description="read, filter, tts or quantize; filter.<rule>: after that rule of the list")
+    rows: int = Field(ge=0, description="rows that were left")
+    sources: tuple[str, ...] = Field((), description="of these sources alone; none named: of all")
+
+
 class Source(Options):
     """Where rows come from: files (`path`) or a Hugging Face dataset (`hf`)."""
 
@@ -84,18 +99,24 @@ class Source(Options):
     )
     prompt: str | None = Field(None, description="column of the prompt (shape prompt_answer)")
     answer: str | None = Field(None, description="column of the answer (shape prompt_answer)")
+    system: str | None = Field(None, description="column of a system message (shape prompt_answer); empty: none")
     where: dict[str, Scalar | list[Scalar]] = Field(
         default_factory=dict, description="keep records whose column equals a value or is one of a list"
     )
-    limit: int | None = Field(None, ge=1, description="stop after this many records that pass `where`")
+    where_not: dict[str, Scalar | list[Scalar]] = Field(
+        default_factory=dict, description="drop records whose column equals a value or is one of a list"
+    )
+    limit: int | None = Field(None, ge=1, description="stop after this many records that pass where and where_not")
     turns: Literal["first", "all"] = Field("first", description="first exchange only, or the whole chat")
+    published: Published | None = Field(None, exclude=True, description="what another run counted, for comparison")
 
     @model_validator(mode="after")
     def _one_place(self) -> Source:
         if (self.path is None) == (self.hf is None):
             raise ValueError("give exactly one of path and hf")
-        if self.answer is not None and self.prompt is None:
-            raise ValueError("answer names a column, so prompt must too")
+        for name in ("answer", "system"):
+            if getattr(self, name) is not None and self.prompt is None:
+                raise ValueError(f"{name} names a column, so prompt must too")
         if self.prompt is not None and self.shape not in ("auto", "prompt_answer"):
             raise ValueError(f"prompt names a column, which shape {self.shape} does not use")
         return self
@@ -109,75 +130,11 @@ class Read(Options):
 
 
 class Score(Options):
-    """Rows -> rows with what the rules decide by: BPE length, language, speakability, duplicate key. No options."""
+    """Rows -> rows with what the rules decide by: tokens, seconds, language, speakability, keys, similar rows."""
 
-
-class SpeakableRule(Options):
-    """Reject prompts that nobody can say aloud: URLs, code, LaTeX, tables, lists, markup, symbols ..."""
-
-    rule: Literal["speakable"] = "speakable"
-
-
-class LengthRule(Options):
-    """Reject prompts of too many GPT-2 BPE tokens (the paper: fewer than 64)."""
-
-    rule: Literal["length"] = "length"
-    below: int = Field(64, ge=1, description="keep user messages of fewer BPE tokens than this")
-
-
-class LanguageRule(Options):
-    """Reject prompts that are not English with enough probability (the paper: > 0.8)."""
-
-    rule: Literal["language"] = "language"
-    above: float = Field(0.8, ge=0, lt=1, description="keep rows whose probability of English is above this")
-
-
-class DuplicateRule(Options):
-    """Reject rows whose normalised user messages an earlier kept row has (by source order, then index)."""
-
-    rule: Literal["duplicate"] = "duplicate"
-
-
-RULES: dict[str, type[Options]] = {
-    "speakable": SpeakableRule,
-    "length": LengthRule,
-    "language": LanguageRule,
-    "duplicate": DuplicateRule,
-}
-Rule = Annotated[SpeakableRule | LengthRule | LanguageRule | DuplicateRule, Field(discriminator="rule")]
-
-
-def _rule(value: Any) -> Any:
-    """Accept `speakable` and `length: {below: 64}` for a rule."""
-    if isinstance(value, str):
-        value = {value: {}}
-    if isinstance(value, dict) and "rule" not in value:
-        if len(value) != 1:
-            raise ValueError(f"a rule is one name with its options, not {sorted(value)}")
-        ((name, options),) = value.items()
-        value = {**(options or {}), "rule": name}
-    if isinstance(value, dict) and value["rule"] not in RULES:
-        raise ValueError(f"rule {value['rule']!r} is unknown; {nearest(str(value['rule']), list(RULES))}")
-    return value
-
-
-class Filter(Options):
-    """Rows -> rows that can be spoken. The first rule that a row breaks names its reject."""
-
-    strip_markers: bool = Field(True, description="remove chat-template markers from user messages first")
-    rules: tuple[Annotated[Rule, BeforeValidator(_rule)], ...] = Field(
-        (SpeakableRule(), LengthRule(), LanguageRule(), DuplicateRule()),
-        description="in order; the cheap ones first",
+    most_tokens: int = Field(
+        128, ge=1, description="longer prompts (over 30 s of speech) are not scored further, and rejected by filter"
     )
-
-    @model_validator(mode="after")
-    def _duplicates_last(self) -> Filter:
-        names = [rule.rule for rule in self.rules]
-        if len(set(names)) != len(names):
-            raise ValueError("each rule stands once in the list")
-        if "duplicate" in names[:-1]:
-            raise ValueError("duplicate must be the last rule: a row may lose only to a row that is kept")
-        return self
 
 
 DEFAULT_VOICES = tuple(VOICES_OF["espeak"])

@@ -15,19 +15,21 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pipelines.errors import UserError
 from pipelines.options import (
     FILE_NAME,
-    RULES,
     Export,
-    Filter,
     Mix,
     Mixture,
     Noise,
     Options,
+    Published,
+    PublishedStage,
     Quantize,
     Read,
+    Score,
     Source,
     Tts,
     nearest,
 )
+from pipelines.rules import RULES, Filter, LengthRule
 
 # Where things lie, and so no part of what they are: left out of the card and its fingerprint.
 PLACES: dict[str, Any] = {"run_dir": True, "root": True, "quantize": {"model"}, "sources": {"__all__": {"path"}}}
@@ -42,12 +44,25 @@ class Recipe(Options):
     seed: int = Field(1, ge=0, description="every draw derives from it and from the row")
     sources: tuple[Source, ...] = Field(min_length=1)
     read: Read = Read()
+    score: Score = Score()
     filter: Filter = Filter()
     tts: Tts = Tts()
     quantize: Quantize = Quantize()
     noise: Noise = Noise()
     mix: Mix
     export: Export = Export()
+    published: tuple[PublishedStage, ...] = Field((), exclude=True, description="what another run counted, to compare")
+
+    @model_validator(mode="after")
+    def _published_of_known(self) -> Recipe:
+        stages = ["read", "filter", *(f"filter.{rule}" for rule in RULES), "tts", "quantize"]
+        sources = [source.name for source in self.sources]
+        for stage in self.published:
+            if stage.after not in stages:
+                raise ValueError(f"published: there is no stage {stage.after!r}; {nearest(stage.after, stages)}")
+            if unknown := [name for name in stage.sources if name not in sources]:
+                raise ValueError(f"published: there is no source {unknown[0]!r}; {nearest(unknown[0], sources)}")
+        return self
 
     @model_validator(mode="after")
     def _names_differ(self) -> Recipe:
@@ -63,6 +78,16 @@ class Recipe(Options):
     def _audio_is_taken(self) -> Recipe:
         if self.export.audio and "audio" in self.mix.mixtures:
             raise ValueError("export.audio makes a config named audio, so no mixture may have that name")
+        return self
+
+    @model_validator(mode="after")
+    def _lengths_are_scored(self) -> Recipe:
+        length = self.filter.find(LengthRule)
+        if length and length.below > self.score.most_tokens + 1:
+            raise ValueError(
+                f"filter.rules.length.below: {length.below} keeps prompts of {length.below - 1} tokens, but only those "
+                f"of up to {self.score.most_tokens} are scored; raise score.most_tokens too"
+            )
         return self
 
     @property
@@ -134,7 +159,7 @@ def _apply(raw: dict[str, Any], change: str) -> None:
     place: Any = raw
     *parents, last = key.split(".")
     if key.startswith("filter.rules.") and "rules" not in raw.get("filter", {}):
-        raw.setdefault("filter", {})["rules"] = list(RULES)
+        raw.setdefault("filter", {})["rules"] = [rule.rule for rule in Filter().rules]
     for part in parents:
         place = _enter(place, part, change)
     parsed = _parse_yaml(value, f"--set {change}")
@@ -184,7 +209,8 @@ def _explain(place: tuple[int | str, ...], message: str, kind: str) -> str:
 
 def _model_at(place: tuple[int | str, ...]) -> type[BaseModel] | None:
     """Return the options model that a key path leads to; None where it is not one."""
-    models: dict[str, type[BaseModel]] = {"sources": Source, "mixtures": Mixture, **RULES}
+    published = Published if "sources" in place else PublishedStage
+    models: dict[str, type[BaseModel]] = {"sources": Source, "mixtures": Mixture, "published": published, **RULES}
     for part in reversed(place):
         if part in models:
             return models[str(part)]

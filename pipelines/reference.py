@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
-from pipelines.options import RULES, Export, Filter, Mix, Mixture, Noise, Options, Quantize, Read, Score, Source, Tts
+from pipelines.options import Export, Mix, Mixture, Noise, Options, Quantize, Read, Score, Source, Tts
 from pipelines.recipe import Recipe
+from pipelines.rules import RULES, Filter
 from pipelines.tasks import TASKS
 from quantize import TOKENIZERS
 from tts import ENGINES

@@ -6,10 +6,10 @@ Nothing is exploded and joined again, so that one shard in is one shard out and 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
 import pyarrow as pa
 
 Row = dict[str, Any]
@@ -43,10 +43,17 @@ ROW = pa.schema(
         ("messages", MESSAGES),
         ("exchanges", pa.int32()),  # user messages
         ("answered", pa.bool_()),  # every user message has its answer
-        ("length", pa.int32()),  # GPT-2 BPE tokens of the longest user message
+        ("length", pa.int32()),  # BPE tokens of the longest user message
+        # What follows, to duplicate_key, is null where the length is beyond score.most_tokens.
+        ("predicted_seconds", pa.float32()),  # of speech, for the longest user message
         ("language", pa.string()),  # ISO 639-1, of all user messages together
         ("english", pa.float32()),  # probability that they are English
+        ("symbol_share", pa.float32()),  # of the user message with most: signs over characters
         ("unspeakable", pa.string()),  # "kind:evidence" of the first user message that cannot be said
+        ("private", pa.string()),  # kind of the first private data in the user messages
+        ("answer_flaw", pa.string()),  # "empty" or "boilerplate:evidence"; answer scores only for the rule `answer`
+        ("answer_repeats", pa.float32()),  # share of an answer that is its prompt again, the largest
+        ("answer_unspeakable", pa.string()),  # as unspeakable, of the answers
         ("duplicate_key", pa.string()),  # hash of the normalised user messages
         ("inaudible", pa.string()),  # how an inaudible row was made; null for speech
         ("spoken", pa.list_(UTTERANCE)),
@@ -74,8 +81,7 @@ def row_id(source: str, messages: Sequence[Message]) -> str:
     source share it (and the second is rejected as a duplicate).
     """
     canonical = [source, [[m["role"], m["content"]] for m in messages]]
-    text = json.dumps(canonical, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(orjson.dumps(canonical), digest_size=16).hexdigest()
 
 
 def user_turns(messages: Sequence[Message]) -> list[tuple[int, str]]:
@@ -95,4 +101,4 @@ def reason_of(reject: str) -> str:
     return f"{rule}:{detail.partition(':')[0]}" if rule in KINDED else rule
 
 
-KINDED = frozenset({"filter.speakable"})
+KINDED = frozenset({"filter.speakable", "filter.private", "filter.answer", "filter.benchmark"})

@@ -7,12 +7,14 @@ import os
 import resource
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
 from pipelines.errors import RunError
+from pipelines.funnel import by_source
 from pipelines.graph import Job, Outputs, Pass, PassPlan, Unit, plan_pass
 from pipelines.lock import holds_lock, lock_run
 from pipelines.progress import Progress
@@ -44,6 +46,17 @@ def in_this_process(orders: Sequence[Order]) -> Iterator[tuple[Order, Record]]:
     """Perform orders one after another: the plain loop."""
     for order in orders:
         yield order, perform(order)
+
+
+def in_threads(orders: Sequence[Order]) -> Iterator[tuple[Order, Record]]:
+    """Perform orders of a light pass, one to a CPU: reading and writing columns lets other threads run."""
+    with ThreadPoolExecutor(min(len(orders), len(os.sched_getaffinity(0)))) as pool:
+        waiting = {pool.submit(perform, order): order for order in orders}
+        try:
+            for done in as_completed(waiting):
+                yield waiting[done], done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
@@ -103,11 +116,14 @@ def run(
     passes: Iterable[Pass],
     execute: AbstractContextManager[Executor],
     progress: Progress,
+    light: Executor = in_this_process,
 ) -> Outputs:
     """Bring the passes up to date, in order; returns what they left.
 
     Args:
-        execute: entered when the first unit is to be done, so that nothing to do costs nothing.
+        execute: entered when the first unit is to be done that is worth a worker's start, so that nothing
+            to do costs nothing.
+        light: performs light passes until then.
     """
     outputs = Outputs()
     entered: Executor | None = None
@@ -120,9 +136,10 @@ def run(
                 Order(recipe, a_pass.key, u.unit, dict(u.made_of), token) for u in plan.units if u.state != "done"
             ]
             if orders:
-                entered = entered or stack.enter_context(execute)
+                if not a_pass.light:
+                    entered = entered or stack.enter_context(execute)
                 progress.start(plan)
-                for order, record in entered(orders):
+                for order, record in (entered or light)(orders):
                     made[order.unit.name] = record
                     progress.advance(order.unit, record)
                 progress.finish()
@@ -135,7 +152,7 @@ def finish_pass(recipe: Recipe, a_pass: Pass, plan: PassPlan, made: dict[str, Re
     records = {u.unit.name: made[u.unit.name] for u in plan.units}  # in the plan's order
     outputs.add(a_pass.key, records)
     manifest = recipe.run_path / a_pass.key / "manifest.json"
-    content = to_json(_manifest(a_pass, records))
+    content = to_json(_manifest(a_pass, records, outputs))
     if not manifest.exists() or manifest.read_bytes() != content:
         write_atomically(manifest, content)
     records_of = [recipe.run_path / a_pass.record_name(unit) for unit in records]
@@ -144,8 +161,9 @@ def finish_pass(recipe: Recipe, a_pass: Pass, plan: PassPlan, made: dict[str, Re
         _remove_strangers(recipe.run_path / "dataset", outputs.files(recipe.run_path))
 
 
-def _manifest(a_pass: Pass, records: dict[str, Record]) -> dict[str, object]:
+def _manifest(a_pass: Pass, records: dict[str, Record], outputs: Outputs) -> dict[str, object]:
     """Return a pass's manifest: nothing in it depends on time, workers or attempts."""
+    per_source = by_source(outputs, records) if any("shards" in record.facts for record in records.values()) else {}
     counts = Counts.total(record.counts for record in records.values())
     counts.check(a_pass.key)
     return {
@@ -153,6 +171,7 @@ def _manifest(a_pass: Pass, records: dict[str, Record]) -> dict[str, object]:
         "version": a_pass.version,
         "fingerprint": digest_json([record.fingerprint for record in records.values()]),
         **asdict(counts),
+        "sources": {source: asdict(of_source) for source, of_source in per_source.items()},
         "units": {
             name: {"fingerprint": r.fingerprint, **asdict(r.counts), "files": r.files} for name, r in records.items()
         },

@@ -41,7 +41,8 @@ def find_shape(source: Source, first: Mapping[str, Any]) -> Shape:
     Raises UserError where a named column is absent or nothing fits, with the columns there are.
     """
     columns = list(first)
-    for column in [c for c in (source.prompt, source.answer, *source.where) if c is not None]:
+    named = (source.prompt, source.answer, source.system, *source.where, *source.where_not)
+    for column in [c for c in named if c is not None]:
         if column not in first:
             raise UserError(f"source {source.name}: no column {column!r}; {nearest(column, columns)}")
     how = "given" if source.shape != "auto" or source.prompt else "detected"
@@ -57,7 +58,9 @@ def find_shape(source: Source, first: Mapping[str, Any]) -> Shape:
     answer = source.answer
     if source.prompt is None:
         answer = next((column for column in ANSWERS if column in first and column != prompt), None)
-    return Shape(f"{how} {prompt} -> {answer or 'no answer'}", lambda record: _pair(record, prompt, answer))
+    system = source.system
+    said = f"{how} {f'{system} + ' if system else ''}{prompt} -> {answer or 'no answer'}"
+    return Shape(said, lambda record: _pair(record, prompt, answer, system))
 
 
 def _detect(source: Source, first: Mapping[str, Any]) -> str:
@@ -80,10 +83,14 @@ def _column(source: Source, what: str, names: tuple[str, ...], columns: list[str
     )
 
 
-def _pair(record: dict[str, Any], prompt: str, answer: str | None) -> Messages:
+def _pair(record: dict[str, Any], prompt: str, answer: str | None, system: str | None) -> Messages:
     if prompt not in record:
         raise BadRecord(f"missing_column:{prompt}")
-    return _exchange(_text(record[prompt], prompt), record.get(answer) if answer else None, answer)
+    messages = _exchange(_text(record[prompt], prompt), record.get(answer) if answer else None, answer)
+    given = record.get(system) if system else None
+    if given is None or not _text(given, system or "system").strip():
+        return messages
+    return [{"role": "system", "content": given}, *messages]
 
 
 def _alpaca(record: dict[str, Any], answer: str | None) -> Messages:
@@ -154,31 +161,30 @@ def checked(messages: Messages, turns: str, max_prompt_bytes: int) -> Messages:
     start = 1 if messages[0]["role"] == "system" else 0
     if turns == "first":
         messages = messages[: start + 2]
-    body = messages[start:]
-    for position, message in enumerate(body):
-        expected = "assistant" if position % 2 else "user"
+    expected, other = "user", "assistant"
+    for position, message in enumerate(messages[start:], start):
         if message["role"] != expected:
-            raise BadRecord(f"turn_order:message {start + position} is from {message['role']}, not {expected}")
-    if not body or (len(body) % 2 and len(body) > 1):
+            raise BadRecord(f"turn_order:message {position} is from {message['role']}, not {expected}")
+        expected, other = other, expected
+    body = len(messages) - start
+    if not body or (body % 2 and body > 1):
         raise BadRecord("turn_order:the last user message has no answer" if body else "turn_order:no user message")
     for message in messages:
-        _check_text(message, max_prompt_bytes)
+        _check_text(message["role"], message["content"], max_prompt_bytes)
     return messages
 
 
-def _check_text(message: dict[str, str], max_prompt_bytes: int) -> None:
-    content = message["content"]
+EMPTY = {"user": "empty_prompt", "assistant": "empty_answer", "system": "empty_system"}
+
+
+def _check_text(role: str, content: str, max_prompt_bytes: int) -> None:
     if "\0" in content:
         raise BadRecord(f"nul:at character {content.index(chr(0))}")
     try:
-        size = len(content.encode())
+        size = len(content) if content.isascii() else len(content.encode())  # to ask whether it is ASCII costs nothing
     except UnicodeEncodeError as error:
         raise BadRecord(f"lone_surrogate:at character {error.start}") from error
-    if message["role"] == "user" and size > max_prompt_bytes:
+    if role == "user" and size > max_prompt_bytes:
         raise BadRecord(f"prompt_too_large:{size} bytes, the limit is {max_prompt_bytes}")
-    if not content.strip():
-        raise BadRecord(
-            "empty_answer"
-            if message["role"] == "assistant"
-            else f"empty_{'prompt' if message['role'] == 'user' else 'system'}"
-        )
+    if not content or content.isspace():
+        raise BadRecord(EMPTY[role])

@@ -24,6 +24,28 @@ from pipelines.errors import RunError
 from pipelines.row import Row, reason_of
 
 TEMPORARY = ".tmp-"
+# Columns of few values are written with a dictionary; for texts, ids and FLAC it costs time and saves nothing.
+REPEATED = frozenset(
+    [
+        "role",
+        "source",
+        "license",
+        "language",
+        "voice",
+        "tts",
+        "tokenizer",
+        "inaudible",
+        "task",
+        "path",
+        "shard",
+        "benchmark",
+        "unspeakable",
+        "private",
+    ]
+)
+NO_RANGE = frozenset(
+    ["bytes", "content", "text", "raw", "normalised", "conversations", "prompt", "answer", "text_prompt", "spoken_text"]
+)
 ROWS_PER_GROUP = 64  # rows held in memory, audio and all, before they are written
 
 
@@ -93,6 +115,12 @@ def read_record(path: Path) -> Record | None:
     return Record(**{**raw, "counts": Counts(**raw["counts"])})
 
 
+def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Return a Parquet file's columns, read by this thread alone: a worker has one CPU."""
+    with pq.ParquetFile(path, memory_map=True, pre_buffer=False) as file:
+        return file.read(columns, use_threads=False)
+
+
 class Staged:
     """The files of one unit before they are committed.
 
@@ -117,17 +145,19 @@ class Staged:
     @contextmanager
     def parquet(self, name: str, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
         """Open a Parquet file for writing."""
-        text = _columns_but_audio(schema)
-        compression = dict.fromkeys(text, "zstd")
+        columns = _leaves(schema)
+        compression = dict.fromkeys((c for c in columns if not c.endswith("audio.bytes")), "zstd")
+        repeated = [c for c in columns if c.rpartition(".")[2] in REPEATED]
+        ranges = [c for c in columns if c.rpartition(".")[2] not in NO_RANGE]
         with pq.ParquetWriter(
-            self.path(name), schema, compression=compression, use_dictionary=text, write_statistics=text
+            self.path(name), schema, compression=compression, use_dictionary=repeated, write_statistics=ranges
         ) as writer:
             yield writer
 
-    def table(self, name: str, table: pa.Table) -> None:
-        """Write a whole Parquet file."""
+    def table(self, name: str, table: pa.Table, rows_per_group: int | None = None) -> None:
+        """Write a whole Parquet file, in row groups of a size where it will be read by ranges."""
         with self.parquet(name, table.schema) as writer:
-            writer.write_table(table)
+            writer.write_table(table, row_group_size=rows_per_group)
 
     def bytes(self, name: str, content: bytes) -> None:
         """Write a whole file."""
@@ -171,13 +201,12 @@ class Staged:
             temporary.unlink(missing_ok=True)
 
 
-def _columns_but_audio(schema: pa.Schema) -> list[str]:
-    """Return the Parquet columns of a schema, but FLAC: zstd and dictionaries cost it time and save nothing."""
+def _leaves(schema: pa.Schema) -> list[str]:
+    """Return the Parquet columns of a schema, by their paths."""
     sink = pa.BufferOutputStream()
     pq.write_table(schema.empty_table(), sink)
     columns = pq.ParquetFile(pa.BufferReader(sink.getvalue())).schema
-    paths = [columns.column(i).path for i in range(len(columns))]
-    return [path for path in paths if not path.endswith("audio.bytes")]
+    return [columns.column(i).path for i in range(len(columns))]
 
 
 class RowWriter:
@@ -186,7 +215,8 @@ class RowWriter:
     The schemas say what a kept and a rejected row look like; a rejected row has a `reject`.
     """
 
-    def __init__(self, kept: pq.ParquetWriter, rejects: pq.ParquetWriter) -> None:
+    def __init__(self, kept: pq.ParquetWriter, rejects: pq.ParquetWriter, rows_per_group: int) -> None:
+        self._rows_per_group = rows_per_group
         self._writers = {True: kept, False: rejects}
         self._waiting: dict[bool, list[Row]] = {True: [], False: []}
         self._kept = 0
@@ -210,7 +240,7 @@ class RowWriter:
 
     def _add(self, kept: bool, row: Row) -> None:
         self._waiting[kept].append(row)
-        if len(self._waiting[kept]) >= ROWS_PER_GROUP:
+        if len(self._waiting[kept]) >= self._rows_per_group:
             self._flush(kept)
 
     def _flush(self, kept: bool) -> None:
@@ -221,13 +251,20 @@ class RowWriter:
 
 
 @contextmanager
-def row_writer(staged: Staged, folder: str, shard: str, kept: pa.Schema, rejected: pa.Schema) -> Iterator[RowWriter]:
+def row_writer(
+    staged: Staged,
+    folder: str,
+    shard: str,
+    kept: pa.Schema,
+    rejected: pa.Schema,
+    rows_per_group: int = ROWS_PER_GROUP,
+) -> Iterator[RowWriter]:
     """Open `<folder>/<shard>.parquet` and `<folder>/rejects/<shard>.parquet` for rows."""
     with (
         staged.parquet(f"{folder}/{shard}.parquet", kept) as keeps,
         staged.parquet(f"{folder}/rejects/{shard}.parquet", rejected) as rejects,
     ):
-        yield RowWriter(keeps, rejects)
+        yield RowWriter(keeps, rejects, rows_per_group)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

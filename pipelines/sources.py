@@ -14,9 +14,9 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import orjson
 import pyarrow as pa
@@ -29,8 +29,7 @@ from pipelines.shards import digest_file
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 
 
-@dataclass(frozen=True)
-class SourceRecord:
+class SourceRecord(NamedTuple):
     """One record as read: a value, or the reason why there is none."""
 
     place: str  # file:line for text files, file:row for others
@@ -102,11 +101,9 @@ def source_digests(source: Source, root: Path, known: dict[str, Any]) -> dict[st
 
 
 def read_records(source: Source, root: Path, skip: int = 0) -> Iterator[SourceRecord]:
-    """Yield the records of a source in order, after skipping the first `skip`."""
+    """Return the records of a source in order, after the first `skip`."""
     records = _hub_records(source, root) if source.hf is not None else _file_records(source, root)
-    for position, record in enumerate(records):
-        if position >= skip:
-            yield record
+    return islice(records, skip, None)
 
 
 def _file_records(source: Source, root: Path) -> Iterator[SourceRecord]:
@@ -136,20 +133,19 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield a text file's lines, the first without the byte order mark that some editors write."""
-    for number, line in enumerate(file):
-        yield line if number else line.removeprefix(codecs.BOM_UTF8)
+    """Return a text file's lines, the first without the byte order mark that some editors write."""
+    return chain((line.removeprefix(codecs.BOM_UTF8) for line in islice(file, 1)), file)
 
 
 def _read_jsonl(file: Iterable[bytes], name: str) -> Iterator[SourceRecord]:
     for number, line in enumerate(file, 1):
-        if line.strip():
+        if line and not line.isspace():
             yield _parse_line(line, f"{name}:{number}")
 
 
 def _parse_line(line: bytes, place: str) -> SourceRecord:
     try:
-        return SourceRecord(place, orjson.loads(line), raw=line)
+        return SourceRecord(place, orjson.loads(line), None, line)
     except orjson.JSONDecodeError:
         pass  # stricter than JSON's grammar: the standard parser decides, and says why
     try:
@@ -238,6 +234,16 @@ _READERS: dict[str, Callable[[IO[bytes], str], Iterator[SourceRecord]]] = {
 }
 
 
+def _values(table: pa.Table) -> Iterable[dict[str, Any]]:
+    """Return a table's rows, decoded as `datasets` does it row by row, which takes six times as long."""
+    from datasets.features.features import Features, require_decoding
+
+    features = Features.from_arrow_schema(table.schema)
+    values: list[dict[str, Any]] = table.to_pylist()
+    decode = any(require_decoding(feature) for feature in features.values())  # Json among others
+    return map(features.decode_example, values) if decode else values
+
+
 def _hub_records(source: Source, root: Path) -> Iterator[SourceRecord]:
     import datasets  # slow to import, and only some runs need it
 
@@ -248,7 +254,8 @@ def _hub_records(source: Source, root: Path) -> Iterator[SourceRecord]:
         rows = datasets.load_dataset(
             name, source.config, split=source.split, revision=source.revision, streaming=source.streaming
         )
-        for number, value in enumerate(rows):
-            yield SourceRecord(f"hf:{source.hf}[{source.split}]:row {number}", dict(value))
+        values = chain.from_iterable(map(_values, rows.with_format("arrow").iter(batch_size=1000)))
+        for number, value in enumerate(values):
+            yield SourceRecord(f"hf:{source.hf}[{source.split}]:row {number}", value)
     except (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetsError) as error:
         raise UserError(f"source {source.name}: cannot read the dataset {source.hf}: {error}") from error

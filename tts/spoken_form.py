@@ -6,13 +6,10 @@
 
 import re
 import unicodedata
-from collections.abc import Callable
 from re import Match
 
-from tts.spoken_numbers import NUMBER_RULES
+from tts.spoken_numbers import ALWAYS, NUMBER_RULES, Rule
 from tts.spoken_tables import ABBREVIATIONS, SYMBOLS
-
-_Rule = tuple[re.Pattern[str], Callable[[Match[str]], str] | str]
 
 
 def spoken_form(text: str) -> str:
@@ -33,9 +30,10 @@ def spoken_form(text: str) -> str:
     return " ".join(text.split())
 
 
-def _rewrite(rules: tuple[_Rule, ...], text: str) -> str:
-    for pattern, replacement in rules:
-        text = pattern.sub(replacement, text)
+def _rewrite(rules: tuple[Rule, ...], text: str) -> str:
+    for literals, pattern, replacement in rules:
+        if any(literal in text for literal in literals):
+            text = pattern.sub(replacement, text)
     return text
 
 
@@ -86,23 +84,23 @@ def _symbol(match: Match[str]) -> str:
 _DOMAIN = r"(?<=\w)\.(?=(?:com|org|net|edu|gov|io|co|uk|ai|html|pdf|py|txt|csv|json)\b)"
 
 # Layout that is seen and not said, and symbols that mean something other than their name.
-_MARKUP_RULES: tuple[_Rule, ...] = (
-    (re.compile(r"(?m)^[ \t]*(?:[*+]|#{1,6})\s+"), " "),  # bullets and headings
-    (re.compile(r"(?<![\w*])(\*{1,3})(?=\S)([^*\n]+)(?<=\S)\1(?![\w*])"), r"\2"),  # **bold**
-    (re.compile(r"(?<!\w)(_{1,2})(?=[^\s_])([^_\n]+)(?<=\S)\1(?!\w)"), r"\2"),  # _italic_
-    (re.compile(r"`+"), " "),
-    (re.compile(r"https?://(?=\w)"), ""),
-    (re.compile(_DOMAIN), " dot "),
-    (re.compile(r"_{2,}"), " blank "),
-    (re.compile(r"\b([ACDFGJ])#(?!\w)"), r"\1 sharp"),
-    (re.compile(r"\b(C|c)\+\+"), r"\1 plus plus"),
-    (re.compile(r"\b[Aa]nd/or\b"), "and or"),
-    (re.compile(r"(?<!\w)w/o\b"), "without"),
-    (re.compile(r"(?<!\w)w/(?=\s)"), "with"),
-    (re.compile(r"#(?=[A-Za-z])"), " hashtag "),
+_MARKUP_RULES: tuple[Rule, ...] = (
+    (("*", "+", "#"), re.compile(r"(?m)^[ \t]*(?:[*+]|#{1,6})\s+"), " "),  # bullets and headings
+    (("*",), re.compile(r"(?<![\w*])(\*{1,3})(?=\S)([^*\n]+)(?<=\S)\1(?![\w*])"), r"\2"),  # **bold**
+    (("_",), re.compile(r"(?<!\w)(_{1,2})(?=[^\s_])([^_\n]+)(?<=\S)\1(?!\w)"), r"\2"),  # _italic_
+    (("`",), re.compile(r"`+"), " "),
+    (("://",), re.compile(r"https?://(?=\w)"), ""),
+    ((".",), re.compile(_DOMAIN), " dot "),
+    (("__",), re.compile(r"_{2,}"), " blank "),
+    (("#",), re.compile(r"\b([ACDFGJ])#(?!\w)"), r"\1 sharp"),
+    (("++",), re.compile(r"\b(C|c)\+\+"), r"\1 plus plus"),
+    (("nd/or",), re.compile(r"\b[Aa]nd/or\b"), "and or"),
+    (("w/o",), re.compile(r"(?<!\w)w/o\b"), "without"),
+    (("w/",), re.compile(r"(?<!\w)w/(?=\s)"), "with"),
+    (("#",), re.compile(r"#(?=[A-Za-z])"), " hashtag "),
 )
 
-_SYMBOL_RULES: tuple[_Rule, ...] = (
-    (re.compile("|".join(map(re.escape, SYMBOLS))), _symbol),
-    (re.compile(r"\s+(?=[,.;:?!)](?:\s|$))|(?<=\()\s+"), ""),
+_SYMBOL_RULES: tuple[Rule, ...] = (
+    (ALWAYS, re.compile("|".join(map(re.escape, SYMBOLS))), _symbol),
+    (ALWAYS, re.compile(r"\s+(?=[,.;:?!)](?:\s|$))|(?<=\()\s+"), ""),
 )

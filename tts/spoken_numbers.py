@@ -157,68 +157,85 @@ def _last_number(match: Match[str]) -> str:
     return f"{left}{words}{' ' if after[:1].isalpha() else ''}"
 
 
-NUMBER_RULES: tuple[tuple[re.Pattern[str], Callable[[Match[str]], str] | str], ...] = (
-    (re.compile(rf"(?<!\w)({_any(NUMBERED)})\s?(?=\d)"), lambda m: f"{NUMBERED[m[1]]} "),
+# A rule: literals of which a text must hold one for the pattern to match at all (a quick look that spares
+# a search), the pattern, what takes its place.
+Rule = tuple[tuple[str, ...], re.Pattern[str], Callable[[Match[str]], str] | str]
+ALWAYS = ("",)
+_MONTHS = tuple(MONTHS)
+_CURRENCIES = tuple(CURRENCIES)
+_DECADES = ("0s", "0's")
+
+NUMBER_RULES: tuple[Rule, ...] = (
+    (tuple(NUMBERED), re.compile(rf"(?<!\w)({_any(NUMBERED)})\s?(?=\d)"), lambda m: f"{NUMBERED[m[1]]} "),
     (
+        ("-", "."),
         re.compile(r"(?<![\w-])(?:\+?1[ -])?(?:\(\d{3}\) ?|\d{3}[-.])\d{3}[-.]\d{4}(?![\w-])"),
         _phone,
     ),
-    (re.compile(r"(?<![\w-])\d{3}-\d{4}(?![\w-])"), _phone),
-    (re.compile(r"(?<![\w-])(\d{4})-(\d\d)-(\d\d)(?:T(?=\d)|(?![\w-]))"), _iso_date),
-    (re.compile(r"(?<![\w/])(\d{1,2})/(\d{1,2})/(\d{4})(?![\w/])"), _slash_date),
+    (("-",), re.compile(r"(?<![\w-])\d{3}-\d{4}(?![\w-])"), _phone),
+    (("-",), re.compile(r"(?<![\w-])(\d{4})-(\d\d)-(\d\d)(?:T(?=\d)|(?![\w-]))"), _iso_date),
+    (("/",), re.compile(r"(?<![\w/])(\d{1,2})/(\d{1,2})/(\d{4})(?![\w/])"), _slash_date),
     (
+        _MONTHS,
         re.compile(rf"\b({_MONTH}) (\d{{1,2}})(?:st|nd|rd|th)?(?![\w:%.]*\d)(?!\w)"),
         lambda m: f"{m[1]} {ordinal(m[2])}",
     ),
     (
+        _MONTHS,
         re.compile(rf"(?<![\w.,])(\d{{1,2}})(?:st|nd|rd|th)? ({_MONTH})\b"),
         lambda m: f"{ordinal(m[1])} of {m[2]}",
     ),
     (
+        (":",),
         re.compile(
             r"(?<![\w:.])([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?(?![:\d])"
             r"(?:\s?([AaPp])\.?\s?[Mm]\b)?"
         ),
         _clock,
     ),
-    (re.compile(r"(?<![\w.:])(1[0-2]|[1-9])\s?([AaPp])\.?\s?[Mm]\b"), _hour),
+    (ALWAYS, re.compile(r"(?<![\w.:])(1[0-2]|[1-9])\s?([AaPp])\.?\s?[Mm]\b"), _hour),
     (
+        _CURRENCIES,
         re.compile(rf"([{_CURRENCY}])\s?({_N})\s?[-–]\s?[{_CURRENCY}]?({_N})(?![\d.,]*\d)"),
         _money_range,
     ),
-    (re.compile(rf"(?<![\w)\]])-(?=[{_CURRENCY}]\s?\d)"), " minus "),
+    (("-",), re.compile(rf"(?<![\w)\]])-(?=[{_CURRENCY}]\s?\d)"), " minus "),
     (
+        _CURRENCIES,
         re.compile(
             rf"([{_CURRENCY}])\s?({_N})"
             rf"(?:\s?({_any(MAGNITUDES)})(?!\w)|\s(thousand|million|billion|trillion)\b)?"
         ),
         _money,
     ),
-    (re.compile(r"(?<![\w.,])(\d\d)(\d0)'?s\b"), lambda m: _decade(m[1], m[2])),
-    (re.compile(r"(?<!\w)['’]?([2-9]0)'?s\b"), lambda m: decade(m[1])),
+    (_DECADES, re.compile(r"(?<![\w.,])(\d\d)(\d0)'?s\b"), lambda m: _decade(m[1], m[2])),
+    (_DECADES, re.compile(r"(?<!\w)['’]?([2-9]0)'?s\b"), lambda m: decade(m[1])),
     (
+        ALWAYS,
         re.compile(r"(?<![\w.])(\d{1,3}(?:,\d{3})+|\d+)(?i:st|nd|rd|th)\b"),
         lambda m: ordinal(m[1].replace(",", "")),
     ),
-    (re.compile(r"\d+(?:\.\d+){2,}"), lambda m: m[0].replace(".", " point ")),
-    (re.compile(r"(?<![\w/])24/7(?![\w/])"), "twenty-four seven"),
+    ((".",), re.compile(r"\d+(?:\.\d+){2,}"), lambda m: m[0].replace(".", " point ")),
+    (("24/7",), re.compile(r"(?<![\w/])24/7(?![\w/])"), "twenty-four seven"),
     (
+        ("/",),
         re.compile(r"(?<![\w./])(\d+\s+)?(\d{1,2})/([2-9]|10|12|16|20|32|64|100)(?![\w/.]*\d)"),
         _fraction,
     ),
     (
+        ALWAYS,
         re.compile(rf"(?<![\w.])({_N})[\s-]?({_any(UNITS)})(?:\^?([23]))?(?![\w/^])"),
         _unit,
     ),
-    (re.compile(r"\^\(?(-?\d+)\)?"), _power),
-    (re.compile(r"(?<=[\d)])\s?([x×*÷])\s?(?=[\d(])"), _operator),
-    (re.compile(r"(?<=[\d)])\s/\s(?=[\d(])"), " divided by "),
-    (re.compile(r"(?<=[\d)a-z])\s?([+=])\s?(?=[-\d(])"), _operator),
-    (re.compile(r"(?<=\d)/(?=\d)"), " over "),
-    (re.compile(rf"(?<![\w.-])({_N})( - |\s?[-–—]\s?)({_N})(?![\w-])"), _range),
-    (re.compile(r"(?<=\d):(?=\d)"), " to "),
-    (re.compile(rf"(?<![\w)\]-])-\s?(?={_N}|\.\d)"), " minus "),
-    (re.compile(r"(?<=\d)\s?\+(?!\w)"), " plus"),
-    (re.compile(r"(?<![\w.])\.(\d+)"), lambda m: f"point {digits(m[1])} "),
-    (re.compile(_N), _last_number),
+    (("^",), re.compile(r"\^\(?(-?\d+)\)?"), _power),
+    (("x", "×", "*", "÷"), re.compile(r"(?<=[\d)])\s?([x×*÷])\s?(?=[\d(])"), _operator),
+    (("/",), re.compile(r"(?<=[\d)])\s/\s(?=[\d(])"), " divided by "),
+    (("+", "="), re.compile(r"(?<=[\d)a-z])\s?([+=])\s?(?=[-\d(])"), _operator),
+    (("/",), re.compile(r"(?<=\d)/(?=\d)"), " over "),
+    (("-", "–", "—"), re.compile(rf"(?<![\w.-])({_N})( - |\s?[-–—]\s?)({_N})(?![\w-])"), _range),
+    ((":",), re.compile(r"(?<=\d):(?=\d)"), " to "),
+    (("-",), re.compile(rf"(?<![\w)\]-])-\s?(?={_N}|\.\d)"), " minus "),
+    (("+",), re.compile(r"(?<=\d)\s?\+(?!\w)"), " plus"),
+    ((".",), re.compile(r"(?<![\w.])\.(\d+)"), lambda m: f"point {digits(m[1])} "),
+    (ALWAYS, re.compile(_N), _last_number),
 )

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from pipelines.graph import Pass
-from pipelines.steps import export, filter, mix, noise, quantize, read, score, tts
+from pipelines.steps import benchmarks, export, filter, mix, near_duplicates, noise, quantize, read, score, tts
 
 PASSES: tuple[Pass, ...] = (
     read.PASS,
     score.PASS,
+    benchmarks.INDEX_PASS,
+    benchmarks.OVERLAP_PASS,
+    near_duplicates.SIGNATURES,
+    near_duplicates.BUCKETS,
+    near_duplicates.FAMILIES,
+    near_duplicates.MEMBERS,
     filter.DUPLICATES,
+    near_duplicates.PASS,
     filter.PASS,
+    benchmarks.REPORT_PASS,
     tts.PASS,
     quantize.PASS,
     noise.LENGTHS_PASS,

@@ -2,127 +2,182 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
-from pipelines.options import LanguageRule, LengthRule, Options, SpeakableRule
 from pipelines.recipe import Recipe
-from pipelines.row import REJECTED_ROW, ROW, reason_of
-from pipelines.shards import Counts
+from pipelines.row import REJECTED_ROW, ROW
+from pipelines.rules import BenchmarkRule, DuplicateRule, NearDuplicateRule
+from pipelines.shards import Counts, read_table
+from pipelines.steps.benchmarks import OVERLAP_PASS, overlap_file
+from pipelines.verdicts import SCORES, count_reasons, kept, rejects
 
-SCORES = ["length", "language", "english", "unspeakable", "duplicate_key"]
-
-
-def _speakable(rule: SpeakableRule) -> pl.Expr:
-    return pl.when(pl.col("unspeakable").is_not_null()).then(pl.lit("filter.speakable:") + pl.col("unspeakable"))
-
-
-def _length(rule: LengthRule) -> pl.Expr:
-    return pl.when(pl.col("length") >= rule.below).then(pl.lit("filter.length:") + pl.col("length").cast(pl.String))
+DUPLICATES_FILE = "filter.duplicates/all.parquet"
+UNIQUE_FILE = "filter.duplicates/unique.parquet"
 
 
-def _language(rule: LanguageRule) -> pl.Expr:
-    detail = pl.concat_str(pl.lit("filter.language:"), "language", pl.lit(" english="), pl.col("english").round(3))
-    return pl.when(pl.col("english") <= rule.above).then(detail)
-
-
-# rule -> an expression: null for "keep", or the reject. Duplicates are found among what these keep.
-_VERDICTS: dict[type[Options], Callable[..., pl.Expr]] = {
-    SpeakableRule: _speakable,
-    LengthRule: _length,
-    LanguageRule: _language,
-}
-
-
-def verdicts(scores: pl.DataFrame, recipe: Recipe) -> pl.Series:
-    """Return a column: null for rows that every rule but `duplicate` keeps, or the first reject."""
-    rules = [_VERDICTS[type(rule)](rule) for rule in recipe.filter.rules if type(rule) in _VERDICTS]
-    return scores.with_columns(reject=pl.coalesce(*rules, pl.lit(None, pl.String)))["reject"]
-
-
-def _by_text(recipe: Recipe) -> bool:
-    return any(rule.rule == "duplicate" for rule in recipe.filter.rules)
+def _read_scores(job: Job, shard: str, *more: str) -> pl.DataFrame:
+    """Return a shard's scores, and the benchmark that each row's prompt is of."""
+    run_dir = job.staged.run_dir
+    scores = pl.read_parquet(run_dir / f"score/{shard}.parquet", columns=[*more, *SCORES])
+    overlap = run_dir / overlap_file(shard)
+    found = pl.read_parquet(overlap)["benchmark"] if job.recipe.filter.find(BenchmarkRule) else None
+    return scores.with_columns(benchmark=found if found is not None else pl.lit(None, pl.String))
 
 
 def _find_duplicates(job: Job) -> Outcome:
     """Write (shard, row, of): rows that an earlier kept row makes superfluous, and that row's id.
 
-    Records identical in a source are duplicates whatever the rules say, for they share their id.
+    Records identical in a source are duplicates whatever the rules say, for they share their id. Also
+    writes `unique`: the positions, among all rows, of those that are kept so far, for near duplicates.
     """
-    columns = ["id", *SCORES]
-    shards = []
-    for name in job.unit.inputs:
-        scores = pl.read_parquet(job.staged.run_dir / name, columns=columns)
-        kept = scores.with_columns(
-            shard=pl.lit(Path(name).stem), row=pl.int_range(scores.height, dtype=pl.Int32)
-        ).filter(verdicts(scores, job.recipe).is_null())
-        shards.append(kept.select("id", "duplicate_key", "shard", "row"))
-    rows = pl.concat(shards)
-    key = "duplicate_key" if _by_text(job.recipe) else "id"
-    found = (
-        rows.with_row_index("position")
-        .with_columns(of=pl.col("id").first().over(key), first=pl.col("position").first().over(key))
-        .filter(pl.col("position") != pl.col("first"))
-        .select("shard", "row", "of")
+    key = "duplicate_key" if job.recipe.filter.find(DuplicateRule) else "id"
+    names = [Path(name).stem for name in job.unit.inputs if name.startswith("score/")]
+    keys, places, ends = [], [], [0]
+    for number, shard in enumerate(names):
+        scores = _read_scores(job, shard, "id")
+        stays = kept(scores, job.recipe.filter.rules).to_numpy()
+        keys.append(_as_bytes(scores[key].to_arrow(), stays))
+        places.append(np.stack([np.full(stays.sum(), number), np.flatnonzero(stays)], axis=1).astype(np.int32))
+        ends.append(ends[-1] + scores.height)
+    first = _first_of_equals(np.concatenate(keys))
+    place = np.concatenate(places)
+    again = np.flatnonzero(first != np.arange(len(first)))
+    found = pl.DataFrame(
+        {
+            "shard": pl.Series([names[number] for number in place[again, 0]], dtype=pl.String),
+            "row": place[again, 1],
+            "of": pl.Series(_ids(job, names, place[first[again]]), dtype=pl.String),
+        }
     )
-    job.staged.table("filter.duplicates/all.parquet", found.to_arrow())
-    return Outcome(facts={"compared": rows.height, "duplicates": found.height})
+    job.staged.table(DUPLICATES_FILE, found.to_arrow())
+    unique = np.flatnonzero(first == np.arange(len(first)))
+    positions = np.array(ends[:-1], np.int64)[place[unique, 0]] + place[unique, 1]
+    job.staged.table(UNIQUE_FILE, pa.table({"position": pa.array(positions, pa.int64())}))
+    return Outcome(facts={"compared": len(first), "duplicates": found.height})
+
+
+def _as_bytes(hexadecimal: pa.Array, wanted: NDArray[np.bool_]) -> NDArray[np.void]:
+    """Return a column of 32 hex digits as 16 bytes each: a quarter of the memory of strings, and sortable."""
+    digits = "".join(hexadecimal.filter(pa.array(wanted)).to_pylist())
+    return np.frombuffer(bytes.fromhex(digits), np.dtype([("high", "<u8"), ("low", "<u8")]))
+
+
+def _first_of_equals(keys: NDArray[np.void]) -> NDArray[np.int64]:
+    """Return for each key the position of the first equal one."""
+    if not len(keys):
+        return np.zeros(0, np.int64)
+    order = np.lexsort((keys["low"], keys["high"]))  # stable: equal keys stay in the order of rows
+    ordered = keys[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    first = np.empty(len(keys), np.int64)
+    first[order] = np.repeat(order[starts], np.diff(np.append(starts, len(keys))))
+    return first
+
+
+def _ids(job: Job, names: list[str], places: NDArray[np.int32]) -> list[str]:
+    """Return the ids of rows given as (number of the shard, row)."""
+    result = np.empty(len(places), object)
+    for number in np.unique(places[:, 0]) if len(places) else ():
+        mine = places[:, 0] == number
+        ids = read_table(job.staged.run_dir / f"score/{names[number]}.parquet", columns=["id"])["id"]
+        result[mine] = ids.take(pa.array(places[mine, 1])).to_pylist()
+    return list(result)
+
+
+_NONE = pl.DataFrame(schema={"row": pl.Int32, "reject": pl.String})
+
+
+@lru_cache(maxsize=1)
+def _superfluous(run_dir: Path, names: tuple[str, ...], digests: tuple[str, ...]) -> dict[str, pl.DataFrame]:
+    """Return shard -> (row, reject) of all duplicates: read once by a worker for all its shards.
+
+    Args:
+        digests: of the files, so that changed ones are read again.
+    """
+    tables = []
+    for name in names:
+        rule = name.partition("/")[0].removesuffix("s")
+        tables.append(pl.read_parquet(run_dir / name).with_columns(reject=pl.lit(f"{rule}:") + pl.col("of")))
+    by_shard = pl.concat(tables).partition_by("shard", as_dict=True)
+    return {str(shard): rows.select("row", "reject") for (shard,), rows in by_shard.items()}
+
+
+def _run(job: Job) -> Outcome:
+    shard, columns = job.unit.name, ROW.names
+    table = read_table(job.input(), columns=columns)
+    reject = rejects(_read_scores(job, shard), job.recipe.filter.rules)
+    found = [name for name in job.unit.inputs if name.startswith(("filter.duplicates/", "filter.near_duplicates/"))]
+    digests = tuple(job.made_of["inputs"][name] for name in found)
+    again = _superfluous(job.staged.run_dir, tuple(found), digests).get(shard, _NONE)
+    reject = reject.scatter(again["row"], again["reject"])
+    stays = reject.is_null()
+    dropped = table.filter((~stays).to_arrow()).append_column(
+        "reject", reject.drop_nulls().to_arrow().cast(pa.string())
+    )
+    job.staged.table(f"filter/{shard}.parquet", table.filter(stays.to_arrow()).cast(ROW))
+    job.staged.table(f"filter/rejects/{shard}.parquet", dropped.cast(REJECTED_ROW))
+    rows = int(stays.sum())
+    return Outcome(Counts(table.num_rows, rows, count_reasons(reject.drop_nulls())), {"shards": {shard: rows}})
 
 
 def _duplicates_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
     shards = outputs.shards("score")
-    return [Unit("all", tuple(s.path for s in shards), sum(s.rows for s in shards))]
-
-
-def _run(job: Job) -> Outcome:
-    shard = job.unit.name
-    table = pq.read_table(job.input())
-    scores = pl.from_arrow(table.select(SCORES))
-    assert isinstance(scores, pl.DataFrame), "a table becomes a frame"
-    found = pl.read_parquet(job.input(1)).filter(pl.col("shard") == shard)
-    rejects = verdicts(scores, job.recipe).to_list()
-    for row, of in found.select("row", "of").iter_rows():
-        rejects[row] = f"filter.duplicate:{of}"
-    keep = np.array([reject is None for reject in rejects], dtype=bool)
-    reasons = pa.array([r for r in rejects if r is not None], pa.string())
-    dropped = table.filter(pa.array(~keep)).append_column("reject", reasons)
-    job.staged.table(f"filter/{shard}.parquet", table.filter(pa.array(keep)).cast(ROW))
-    job.staged.table(f"filter/rejects/{shard}.parquet", dropped.cast(REJECTED_ROW))
-    counted = dict(sorted(Counter(map(reason_of, reasons.to_pylist())).items()))
-    kept = int(keep.sum())
-    return Outcome(Counts(table.num_rows, kept, counted), {"shards": {shard: kept}})
+    overlaps = [overlap_file(s.name) for s in shards] if recipe.filter.find(BenchmarkRule) else []
+    return [Unit("all", (*(s.path for s in shards), *overlaps), sum(s.rows for s in shards))]
 
 
 def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
-    found = "filter.duplicates/all.parquet"
-    return [Unit(s.name, (s.path, found), s.rows) for s in outputs.shards("score")]
+    near = [name for record in outputs.records("filter.near_duplicates").values() for name in record.files]
+    return [
+        Unit(
+            s.name,
+            (
+                s.path,
+                DUPLICATES_FILE,
+                *near,
+                *([overlap_file(s.name)] if recipe.filter.find(BenchmarkRule) else []),
+            ),
+            s.rows,
+        )
+        for s in outputs.shards("score")
+    ]
 
 
-def _options(recipe: Recipe) -> dict[str, object]:
-    return {"rules": {rule.rule: rule.model_dump(exclude={"rule"}) for rule in recipe.filter.rules}}
+def rule_options(recipe: Recipe) -> dict[str, Any]:
+    """Return what decides about a row by itself and its copies: the rules, in order, but near duplicates."""
+    return {
+        "rules": {
+            rule.rule: rule.model_dump(mode="json", exclude={"rule", "benchmarks", "missing", "vocabulary"})
+            for rule in recipe.filter.rules
+            if not isinstance(rule, NearDuplicateRule)
+        }
+    }
 
 
 DUPLICATES = Pass(
     key="filter.duplicates",
-    needs=("score",),
-    version=1,
-    options=_options,
+    needs=("score", OVERLAP_PASS.key),
+    version=2,
+    options=rule_options,
     units=_duplicates_units,
     run=_find_duplicates,
+    light=True,
 )
 PASS = Pass(
     key="filter",
-    needs=("score", "filter.duplicates"),
-    version=1,
-    options=_options,
+    needs=("score", OVERLAP_PASS.key, "filter.duplicates", "filter.near_duplicates"),
+    version=2,
+    options=rule_options,
     units=_units,
     run=_run,
     one_to_one=True,
+    light=True,
 )

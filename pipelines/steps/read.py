@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,14 @@ from pipelines.errors import UserError
 from pipelines.graph import Job, Outcome, Outputs, Pass, Unit, missing_files
 from pipelines.options import Source
 from pipelines.recipe import Recipe
-from pipelines.row import REJECTED_RECORD, ROW, Row, row_id
-from pipelines.shapes import BadRecord, Shape, checked, find_shape
+from pipelines.row import REJECTED_RECORD, ROW, row_id
+from pipelines.shapes import BadRecord, Messages, Shape, checked, find_shape
 from pipelines.shards import Counts, Record, RowWriter, Staged, digest_json, read_record, row_writer
 from pipelines.sources import SourceRecord, read_records, source_digests
 
 FOLDER = "read"
 LOOK_AT = 200  # records, to find which columns a source has
+ROWS_PER_GROUP = 1000  # text alone, so that more rows fit in memory than of later steps
 
 
 def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
@@ -31,7 +31,7 @@ def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
             Unit(
                 source.name,
                 rows=record.counts.rows_in if record else 0,
-                args={"source": source.model_dump(mode="json")},
+                args={"source": source.model_dump(mode="json")},  # without what is `published`: see Source
                 outside={name: digest for name, (_, _, digest) in files.items()},
                 notes={"files": files},
             )
@@ -52,7 +52,7 @@ def _run(job: Job) -> Outcome:
         name = f"{source.name}-{len(parts):05d}"
         staged = Staged(job.staged.run_dir, job.staged.may_commit)
         try:
-            with row_writer(staged, FOLDER, name, ROW, REJECTED_RECORD) as writer:
+            with row_writer(staged, FOLDER, name, ROW, REJECTED_RECORD, ROWS_PER_GROUP) as writer:
                 rows_in = reader.fill(writer)
                 counts = writer.finish(rows_in)
             facts = {
@@ -100,6 +100,7 @@ class _Reader:
         self._records = read_records(source, root, skip=position)
         self._shape = _first_shape(source, root)
         self.said = self._shape.said if self._shape else "no readable record"
+        self._max_prompt_bytes = recipe.read.max_prompt_bytes
         self._next = next(self._records, None)
 
     def more(self) -> bool:
@@ -109,47 +110,55 @@ class _Reader:
 
     def fill(self, writer: RowWriter) -> int:
         """Read one part's worth of rows into a writer; returns the number of records read."""
-        kept = records = 0
-        while self.more() and kept < self._recipe.read.rows_per_shard:
+        kept, first, rows = 0, self.position, self._recipe.read.rows_per_shard
+        while kept < rows and self.more():
             assert self._next is not None, "more() was asked"
             record, self._next = self._next, next(self._records, None)
-            records += 1
             kept += self._take(record, writer)
             self.position += 1
-        return records
+        return self.position - first
 
     def _take(self, record: SourceRecord, writer: RowWriter) -> bool:
         """Write one record to the kept or the rejected; tells whether it was kept."""
-        common: Row = {"source": self._source.name, "index": self.position}
+        source = self._source
         try:
-            if record.bad is not None:
-                raise BadRecord(record.bad)
-            if not isinstance(record.value, dict):
-                raise BadRecord(f"not_an_object:{type(record.value).__name__}")
-            _check_where(record.value, self._source.where)
-            self.passed += 1
-            assert self._shape is not None, "a record is an object, so there is a shape"
-            messages = checked(
-                self._shape.convert(record.value), self._source.turns, self._recipe.read.max_prompt_bytes
-            )
+            messages = self._messages(record)
         except BadRecord as bad:
             reason = f"read.{bad}"
             raw = "" if reason.startswith("read.where") else record.raw_text()
-            writer.reject({**common, "place": record.place, "raw": raw}, reason)
+            rejected = {"source": source.name, "index": self.position, "place": record.place, "raw": raw}
+            writer.reject(rejected, reason)
             return False
-        users = sum(message["role"] == "user" for message in messages)
         writer.keep(
             {
-                **common,
-                "id": row_id(self._source.name, messages),
-                "license": self._source.license,
+                "source": source.name,
+                "index": self.position,
+                "id": row_id(source.name, messages),
+                "license": source.license,
                 "messages": messages,
-                "exchanges": users,
+                "exchanges": sum([message["role"] == "user" for message in messages]),
                 "answered": messages[-1]["role"] == "assistant",
                 "spoken": [],
             }
         )
         return True
+
+    def _messages(self, record: SourceRecord) -> Messages:
+        """Return a record's conversation. Raises BadRecord where it has none to keep."""
+        source, value = self._source, record.value
+        if record.bad is not None:
+            raise BadRecord(record.bad)
+        if not isinstance(value, dict):
+            raise BadRecord(f"not_an_object:{type(value).__name__}")
+        for column, wanted in source.where.items():
+            if not _is_one_of(value.get(column), wanted):
+                raise BadRecord(f"where:{column}")
+        for column, unwanted in source.where_not.items():
+            if _is_one_of(value.get(column), unwanted):
+                raise BadRecord(f"where_not:{column}")
+        self.passed += 1
+        assert self._shape is not None, "a record is an object, so there is a shape"
+        return checked(self._shape.convert(value), source.turns, self._max_prompt_bytes)
 
 
 def _first_shape(source: Source, root: Path) -> Shape | None:
@@ -163,19 +172,16 @@ def _first_shape(source: Source, root: Path) -> Shape | None:
     return find_shape(source, columns) if columns else None
 
 
-def _check_where(value: Mapping[str, Any], where: Mapping[str, Any]) -> None:
-    for column, wanted in where.items():
-        allowed = wanted if isinstance(wanted, list) else [wanted]
-        cell = value.get(column)
-        as_text = isinstance(cell, str) and cell in map(str, allowed)  # CSV knows text alone
-        if cell not in allowed and not as_text:
-            raise BadRecord(f"where:{column}")
+def _is_one_of(cell: Any, named: Any) -> bool:
+    """Tell whether a column's value is the one that `where` names, or one of those."""
+    values = named if isinstance(named, list) else [named]
+    return cell in values or (isinstance(cell, str) and cell in map(str, values))  # CSV knows text alone
 
 
 PASS = Pass(
     key=FOLDER,
     needs=(),
-    version=1,
+    version=2,
     options=lambda recipe: recipe.read.model_dump(mode="json"),
     units=_units,
     run=_run,

@@ -1,58 +1,140 @@
-"""score: what the filter's rules decide by, computed once: length, language, speakability, duplicate key.
+"""score: what the filter's rules decide by, computed once, on whole columns.
 
 Thresholds come later, in `filter`: changing one reads these columns again and computes none of them.
 """
 
 from __future__ import annotations
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import Any
 
-from filters.duplicates import duplicate_key
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from filters.answers import boilerplates, repeated_shares
+from filters.duplicates import key_of, normalise_all
 from filters.language import detect_language
 from filters.length import count_tokens
-from filters.markers import strip_markers
-from filters.speakable import unspeakable
+from filters.markers import strip_all
+from filters.private import private_data
+from filters.seconds import predict_seconds
+from filters.speakable import find_unspeakable
+from filters.symbol_share import symbol_shares
+from pipelines.errors import UserError
 from pipelines.graph import Job, Outcome, Pass, shard_units
-from pipelines.row import ROW, Row, user_turns
-from pipelines.shards import Counts, digest_json
+from pipelines.messages import Texts, column, first_of, joined, largest_of, replaced
+from pipelines.recipe import Recipe
+from pipelines.row import ROW
+from pipelines.rules import AnswerRule, Filter, LengthRule
+from pipelines.shards import Counts, digest_json, read_table
+
+_Rows = NDArray[np.bool_]
+SCORED_ROW = ROW.append(pa.field("normalised", pa.string()))  # user messages as duplicates are sought in them
+
+
+def score(table: pa.Table, options: Filter, most_tokens: int) -> pa.Table:
+    """Return a table of rows with their scores, and their prompts without chat-template markers.
+
+    Raises UserError where the length rule's vocabulary is not there.
+    """
+    said = Texts(table["messages"], "user")
+    if options.strip_markers:
+        said.texts = strip_all(said.texts)
+        table = _with(table, "messages", replaced(table["messages"], "user", said.texts))
+    length = largest_of(_count(said.texts, _vocabulary(options)), said.row, said.n_rows).astype(np.int32)
+    short = length <= most_tokens
+    scores = {"length": pa.array(length, pa.int32()), **_score(said, short)}
+    if rule := options.find(AnswerRule):
+        scores |= _score_answers(said, Texts(table["messages"], "assistant"), short, rule.speakable)
+    for name, values in scores.items():
+        table = _with(table, name, values)
+    return table.select(SCORED_ROW.names).cast(SCORED_ROW)
 
 
 def _run(job: Job) -> Outcome:
     shard = job.unit.name
-    rows: list[Row] = pq.read_table(job.input()).to_pylist()
-    if job.recipe.filter.strip_markers:
-        for row in rows:
-            for message in row["messages"]:
-                if message["role"] == "user":
-                    message["content"] = strip_markers(message["content"])
-    turns = [[text for _, text in user_turns(row["messages"])] for row in rows]
-    lengths = iter(count_tokens([text for texts in turns for text in texts]))
-    languages = detect_language(["\n".join(texts) for texts in turns])
-    for row, texts, (language, english) in zip(rows, turns, languages, strict=True):
-        row["length"] = max(next(lengths) for _ in texts)
-        row["language"], row["english"] = language, english
-        row["unspeakable"] = next((kind for kind in map(_unspeakable, texts) if kind), None)
-        row["duplicate_key"] = _duplicate_key(texts)
-    job.staged.table(f"score/{shard}.parquet", pa.Table.from_pylist(rows, schema=ROW))
-    return Outcome(Counts(job.unit.rows, len(rows)), {"shards": {shard: len(rows)}})
+    table = score(read_table(job.input()), job.recipe.filter, job.recipe.score.most_tokens)
+    job.staged.table(f"score/{shard}.parquet", table)
+    return Outcome(Counts(job.unit.rows, table.num_rows), {"shards": {shard: table.num_rows}})
 
 
-def _unspeakable(text: str) -> str | None:
-    return unspeakable(text) if text else "empty:nothing but chat-template markers"
+def _with(table: pa.Table, name: str, values: Any) -> pa.Table:
+    position = table.schema.get_field_index(name)
+    return table.append_column(name, values) if position < 0 else table.set_column(position, name, values)
 
 
-def _duplicate_key(texts: list[str]) -> str:
-    """Return the key of a conversation: of its prompt, or of its prompts in order."""
-    keys = [duplicate_key(text) for text in texts]
-    return keys[0] if len(keys) == 1 else digest_json(keys)
+def _count(texts: list[str], vocabulary: str) -> list[int]:
+    try:
+        return count_tokens(texts, vocabulary)
+    except LookupError as error:
+        raise UserError(f"filter.rules.length.vocabulary: {error}") from error
+
+
+def _vocabulary(options: Filter) -> str:
+    rule = options.find(LengthRule)
+    return rule.vocabulary if rule else "gpt2"
+
+
+def _score(said: Texts, short: _Rows) -> dict[str, pa.Array]:
+    """Return the scores of what users say, for the rows that are short enough."""
+    texts, row = said.at(short)
+    n_rows = said.n_rows
+    whole = joined(texts, row, "\n".join)
+    normalised = normalise_all(texts)
+    keys = joined([key_of(text) for text in normalised], row, digest_json)
+    languages = detect_language(list(whole.values()))
+    kinds = [verdict if text else "empty:nothing but chat-template markers" for verdict, text in
+             zip(find_unspeakable(texts), texts, strict=True)]  # fmt: skip
+    return {
+        "predicted_seconds": _numbers(largest_of(predict_seconds(texts), row, n_rows)),
+        "language": column({at: code for at, (code, _) in zip(whole, languages, strict=True)}, n_rows, pa.string()),
+        "english": column({at: p for at, (_, p) in zip(whole, languages, strict=True)}, n_rows, pa.float32()),
+        "symbol_share": _numbers(largest_of(symbol_shares(texts), row, n_rows)),
+        "unspeakable": pa.array(first_of(kinds, row, n_rows), pa.string()),
+        "private": pa.array(first_of(private_data(texts), row, n_rows), pa.string()),
+        "duplicate_key": column(keys, n_rows, pa.string()),
+        "normalised": column(joined(normalised, row, " ".join), n_rows, pa.string()),
+    }
+
+
+def _score_answers(said: Texts, answers: Texts, short: _Rows, speakable: bool) -> dict[str, pa.Array]:
+    """Return the scores of the answers, for the rows whose prompts are short enough."""
+    wanted = short & np.isin(np.arange(said.n_rows), answers.row)  # an answered row has an answer to each prompt
+    prompts, _ = said.at(wanted)
+    texts, row = answers.at(wanted)
+    flaws = [
+        f"boilerplate:{found}" if found else None if any(map(str.isalnum, text)) else "empty"
+        for text, found in zip(texts, boilerplates(texts), strict=True)
+    ]
+    scores = {
+        "answer_flaw": pa.array(first_of(flaws, row, said.n_rows), pa.string()),
+        "answer_repeats": _numbers(largest_of(repeated_shares(prompts, texts), row, said.n_rows)),
+    }
+    if speakable:
+        scores["answer_unspeakable"] = pa.array(first_of(find_unspeakable(texts), row, said.n_rows), pa.string())
+    return scores
+
+
+def _numbers(values: NDArray[np.float64]) -> pa.Array:
+    return pa.array(values.astype(np.float32), pa.float32(), from_pandas=True)  # NaN is null
+
+
+def _options(recipe: Recipe) -> dict[str, object]:
+    answer = recipe.filter.find(AnswerRule)
+    return {
+        "strip_markers": recipe.filter.strip_markers,
+        "most_tokens": recipe.score.most_tokens,
+        "vocabulary": _vocabulary(recipe.filter),
+        "answers": answer is not None,
+        "answers_spoken": answer is not None and answer.speakable,
+    }
 
 
 PASS = Pass(
     key="score",
     needs=("read",),
-    version=1,
-    options=lambda recipe: {"strip_markers": recipe.filter.strip_markers},
+    version=2,
+    options=_options,
     units=shard_units("read"),
     run=_run,
     one_to_one=True,

@@ -121,6 +121,44 @@ def test_where_and_limit(tmp_path: Path) -> None:
         read(tmp_path, {**source, "where": {"knd": "even"}})
 
 
+def test_where_not(tmp_path: Path) -> None:
+    write(tmp_path / "x.jsonl", [*PAIRS, {"q": "Which kind am I?", "kind": None}, {"q": "And I?"}], "jsonl")
+    source = {"name": "x", "path": "x.jsonl", "prompt": "q", "where_not": {"kind": ["even", "none"]}}
+    step = read(tmp_path, source)
+    assert [r["index"] for r in rows(step)] == [1, 3, 5, 7, 8]
+    assert manifest(step)["rejected"] == {"read.where_not": 4}
+    assert [r["raw"] for r in rows(step, "rejects")] == [""] * 4
+    both = {**source, "where": {"q": [p["q"] for p in PAIRS[1:4]]}, "where_not": {"kind": "even"}, "limit": 2}
+    assert [r["index"] for r in rows(read(tmp_path, both))] == [1, 3]
+    with pytest.raises(UserError, match="no column 'knd'; did you mean kind"):
+        read(tmp_path, {**source, "where_not": {"knd": "even"}})
+
+
+def test_a_column_of_system_messages(tmp_path: Path) -> None:
+    systems = ["Be brief.", "", " \n", None]
+    write(tmp_path / "x.jsonl", [{"s": s, "q": f"{i}?", "a": "yes"} for i, s in enumerate([*systems, 5])], "jsonl")
+    source = {"name": "x", "path": "x.jsonl", "prompt": "q", "answer": "a", "system": "s"}
+    step = read(tmp_path, source)
+    assert [[m["role"][0] for m in r["messages"]] for r in rows(step)] == [["s", "u", "a"], *[["u", "a"]] * 3]
+    assert rows(step)[0]["messages"][0]["content"] == "Be brief."
+    assert manifest(step)["rejected"] == {"read.wrong_type": 1}
+    assert json.loads((step / "x.json").read_bytes())["facts"]["said"] == "given s + q -> a"
+    with pytest.raises(UserError, match="no column 'sys'"):
+        read(tmp_path, {**source, "system": "sys"})
+    with pytest.raises(UserError, match="system names a column, so prompt must too"):
+        read(tmp_path, {"name": "x", "path": "x.jsonl", "system": "s"})
+
+
+def test_rows_are_written_in_large_groups(tmp_path: Path) -> None:
+    write(tmp_path / "x.jsonl", [{"q": f"{i}?"} for i in range(2500)] + [{}] * 1001, "jsonl")
+    step = read(tmp_path, {"name": "x", "path": "x.jsonl", "prompt": "q"}, rows_per_shard=5000)
+    groups = {}
+    for kind in ("", "rejects"):
+        about = pq.read_metadata(step / kind / "x-00000.parquet")
+        groups[kind] = [about.row_group(i).num_rows for i in range(about.num_row_groups)]
+    assert groups == {"": [1000, 1000, 500], "rejects": [1000, 1]}
+
+
 def test_ids_survive_reordering_and_resharding(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", PAIRS, "jsonl")
     shuffled = random.Random(1).sample(PAIRS, len(PAIRS))
@@ -156,6 +194,22 @@ def test_a_hugging_face_dataset_folder(streaming: bool, tmp_path: Path, monkeypa
     assert [r["messages"][0]["content"] for r in found] == [p["q"] for p in PAIRS]
     with pytest.raises(UserError, match="source x: cannot read the dataset set"):
         read(tmp_path, {**source, "split": "nosuch"})
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_dataset_of_mixed_types_is_decoded(streaming: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`datasets` stores columns and messages of several types as JSON text; rows hold the values again."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    chats = [[{"from": "human", "value": f"{i}?"}, {"from": "gpt", "value": "yes", **more}] for i, more in
+             enumerate([{}, {"weight": 1}, {"weight": {"a": "b"}}])]  # fmt: skip
+    metas = ["text", {"of": "text"}, [1, "two"]]
+    (tmp_path / "set").mkdir()
+    records = [{"conversations": chat, "meta": meta} for chat, meta in zip(chats, metas, strict=True)]
+    write(tmp_path / "set" / "train.jsonl", records, "jsonl")
+    step = read(tmp_path, {"name": "x", "hf": "set", "streaming": streaming, "where_not": {"meta": "text"}})
+    assert [[m["content"] for m in r["messages"]] for r in rows(step)] == [["1?", "yes"], ["2?", "yes"]]
+    assert manifest(step)["rejected"] == {"read.where_not": 1}
 
 
 TEXT = json.dumps({"q": "fine?", "a": "yes"})

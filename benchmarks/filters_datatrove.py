@@ -1,0 +1,300 @@
+"""The same filters and the removal of near duplicates, by speechmill and by datatrove, on the same rows.
+
+    python -m venv DIRECTORY && DIRECTORY/bin/pip install -r benchmarks/requirements-datatrove.txt
+    python benchmarks/generate_rows.py OUT --rows 200000 --short --data DATA
+    python benchmarks/filters_datatrove.py OUT/rows --datatrove-python DIRECTORY/bin/python --repeats 3
+    python benchmarks/filters_datatrove.py OUT/rows --datatrove-python DIRECTORY/bin/python --lean
+
+Both sides have the same Parquet files, ask the same functions of `filters` about batches of rows, with as
+many workers, and take turns. Seconds are those of a whole command: start-up, reading the input and
+writing what is kept are in them, on both sides.
+
+datatrove's side is its documented one (examples/minhash_deduplication.py: signatures, buckets, clusters,
+filter), with 16 buckets of 8 hashes over shingles of 5 words. Most of its time goes to spaCy, which
+it cuts words with, so there is a third side, `datatrove-split`: the same with `str.split`. Either does less than
+speechmill: exact duplicates have no pass of their own, prompts of fewer than 5 words get no signature,
+so that their duplicates stay, candidates are not compared, and rejected rows are not written.
+
+`--lean` is a reference for datatrove alone: a rule of length, ten regular expressions, the same MinHash.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow.json import read_json
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from filters.language import detect_language  # noqa: E402
+from filters.length import count_tokens  # noqa: E402
+from filters.speakable import unspeakable  # noqa: E402
+
+BELOW_TOKENS = 64  # the paper's
+ABOVE_ENGLISH = 0.8  # the paper's
+NEAR_DUPLICATE = "near_duplicate"  # the rule's name in a recipe
+N_GRAMS, BUCKETS, HASHES_PER_BUCKET = 5, 16, 8  # finds most pairs above (1/16) ** (1/8) = 0.71 of shared shingles
+SIDES = ("speechmill", "datatrove", "datatrove-split")
+PR_SET_CHILD_SUBREAPER = 36  # of linux/prctl.h
+LEFT_BEHIND_SECONDS = 10  # that processes have to end when the command has
+BATCH = 1_000  # documents that a rule gets at a time, as many as a reader's batch
+LEAN_WORDS = (3, 60)
+LEAN_PATTERNS = [
+    re.compile(pattern)
+    for pattern in (
+        r"https?://|www\.",
+        r"[\w.+-]+@[\w-]+\.\w+",
+        r"</?[a-zA-Z][^>]*>",
+        r"```|^ {4}\S",
+        r"\\[a-zA-Z]+\{|\$\$",
+        r"^\s*(?:[-*•]|\d+[.)])\s",
+        r"[{}|<>\\^~]{2}",
+        r"\b(?:def|import|SELECT|function)\b.*[(;]",
+        r"(?:\+?\d[ -]?){9,}",
+        r"([^\w\s])\1{3}",
+    )
+]
+
+Rule = Callable[[list[str]], list[bool]]  # texts -> which of them stay
+
+RULES: dict[str, Rule] = {
+    "speakable": lambda texts: [unspeakable(text) is None for text in texts],
+    "length": lambda texts: [count < BELOW_TOKENS for count in count_tokens(texts)],
+    "language": lambda texts: [english > ABOVE_ENGLISH for _, english in detect_language(texts)],
+}
+LEAN_RULES: dict[str, Rule] = {
+    "length": lambda texts: [LEAN_WORDS[0] <= len(text.split()) <= LEAN_WORDS[1] for text in texts],
+    "patterns": lambda texts: [not any(pattern.search(text) for pattern in LEAN_PATTERNS) for text in texts],
+}
+
+
+class SplitWords:
+    """A word tokenizer for datatrove's signatures: what is between white space."""
+
+    def word_tokenize(self, text: str) -> list[str]:
+        """Return the words of a text."""
+        return text.split()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run of one side."""
+
+    name: str
+    seconds: float  # of the whole command
+    processor_seconds: float  # of all its processes
+    kept: int
+    stages: dict[str, float]  # seconds on the clock; they follow one another
+    work: dict[str, float] = field(default_factory=dict)  # seconds of all workers together, by part
+
+
+def in_datatrove(rows: Path, out: Path, workers: int, side: str, lean: bool) -> None:
+    """Run datatrove's pipelines, in its environment; write what each took to OUT/measured.json."""
+    from datatrove.executor import LocalPipelineExecutor
+    from datatrove.pipeline.dedup import (
+        MinhashDedupBuckets,
+        MinhashDedupCluster,
+        MinhashDedupFilter,
+        MinhashDedupSignature,
+    )
+    from datatrove.pipeline.dedup.minhash import MinhashConfig
+    from datatrove.pipeline.filters.base_filter import BaseFilter
+    from datatrove.pipeline.readers import ParquetReader
+    from datatrove.pipeline.writers import ParquetWriter
+
+    class RuleFilter(BaseFilter):  # type: ignore[misc]
+        """One rule, asked about a batch of documents at a time."""
+
+        def __init__(self, name: str, rule: Rule) -> None:
+            self.name, self.rule = name, rule
+            super().__init__(batch_size=BATCH)
+
+        def filter(self, doc: Any) -> bool:
+            return self.rule([doc.text])[0]
+
+        def filter_batch(self, batch: list[Any]) -> list[bool]:
+            return self.rule([doc.text for doc in batch])
+
+    stages: dict[str, float] = {}
+    work: dict[str, float] = {}
+
+    def run(stage: str, tasks: int, steps: list[Any]) -> None:
+        started = time.monotonic()
+        stats = LocalPipelineExecutor(steps, tasks=tasks, workers=workers, logging_dir=str(out / "logs" / stage)).run()
+        stages[stage] = time.monotonic() - started
+        for number, step in enumerate(stats.stats):
+            plain_name = " ".join(re.findall(r"[\w:]+", step.name))  # without its pictures
+            work[f"{stage} {number} {plain_name}"] = step.time_stats.total
+
+    rules = LEAN_RULES if lean else RULES
+    metadata = pa.struct([("answer", pa.string()), ("file_path", pa.string())])
+    schema = pa.schema([("text", pa.string()), ("id", pa.string()), ("metadata", metadata)])
+    config = MinhashConfig(n_grams=N_GRAMS, num_buckets=BUCKETS, hashes_per_bucket=HASHES_PER_BUCKET)
+    signatures = MinhashDedupSignature(str(out / "signatures"), config)
+    if side == "datatrove-split":
+        signatures.word_tokenizer = SplitWords()
+    reader = ParquetReader(str(rows), text_key="prompt")
+    filtered, pairs, remove, kept = (str(out / name) for name in ("filtered", "pairs", "remove", "kept"))
+    chosen = [RuleFilter(name, rule) for name, rule in rules.items()]
+    run("filters", workers, [reader, *chosen, ParquetWriter(filtered, schema=schema)])
+    run("signatures", workers, [ParquetReader(filtered), signatures])
+    run("buckets", BUCKETS, [MinhashDedupBuckets(str(out / "signatures"), pairs, config=config)])
+    run("clusters", 1, [MinhashDedupCluster(pairs, remove, config=config)])
+    run("dedup", workers, [ParquetReader(filtered), MinhashDedupFilter(remove), ParquetWriter(kept, schema=schema)])
+    (out / "measured.json").write_text(json.dumps({"stages": stages, "work": work}))
+
+
+def datatrove(rows: Path, folder: Path, python: Path, workers: int, side: str, lean: bool) -> Measured:
+    """Run datatrove's side in a process of its own environment."""
+    options = ["--inside", str(folder), "--workers", str(workers), "--sides", side, *(["--lean"] if lean else [])]
+    seconds, busy = timed([str(python), str(Path(__file__)), str(rows), *options], folder)
+    measured = json.loads((folder / "measured.json").read_text())
+    kept = sum(pq.read_metadata(path).num_rows for path in (folder / "kept").glob("*.parquet"))
+    return Measured(side + ", lean" * lean, seconds, busy, kept, measured["stages"], measured["work"])
+
+
+def speechmill(rows: Path, folder: Path, workers: int, near: bool) -> Measured:
+    """Run speechmill's side as its command; a pass ends when its last record is written."""
+    rules = ["speakable", {"length": {"below": BELOW_TOKENS}}, {"language": {"above": ABOVE_ENGLISH}}, "duplicate"]
+    recipe = {
+        "name": "speed",
+        "sources": [{"name": "rows", "path": str(rows)}],
+        "filter": {"rules": rules + [NEAR_DUPLICATE] * near},
+        "mix": {"mixtures": {"all": {"parts": {"transcription": 100}}}},
+    }
+    path, run = folder / "recipe.yaml", folder / "run"
+    path.write_text(json.dumps(recipe))  # JSON is YAML
+    started = time.time()
+    command = ["-m", "pipelines", "filter", str(path), "--run-dir", str(run), "--workers", str(workers)]
+    seconds, busy = timed([sys.executable, *command], folder)
+    ends: dict[str, float] = {}
+    work: dict[str, float] = {}
+    for record in run.glob("*/*.json"):
+        if record.name != "manifest.json":
+            part = record.parent.name
+            ends[part] = max(ends.get(part, 0), record.stat().st_mtime)
+            work[part] = work.get(part, 0) + json.loads(record.read_text())["cost"]["seconds"]
+    order = sorted(ends, key=ends.__getitem__)
+    begins = [started, *(ends[part] for part in order)]
+    stages = {part: ends[part] - begin for part, begin in zip(order, begins, strict=False)}
+    kept = json.loads((run / "filter" / "manifest.json").read_text())["rows_kept"]
+    return Measured("speechmill" if near else f"speechmill without {NEAR_DUPLICATE}", seconds, busy, kept, stages, work)
+
+
+def timed(command: list[str], folder: Path) -> tuple[float, float]:
+    """Run a command from the project's folder; return its seconds and those of the processors it kept busy.
+
+    What it says goes to a file. Processes that it leaves behind become ours, so that theirs are
+    counted too (Linux alone; elsewhere they are not).
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    log = folder / "log.txt"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with log.open("w") as said:
+        started = time.monotonic()
+        code = subprocess.run(command, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT, check=False).returncode
+        seconds = time.monotonic() - started
+    if code:
+        raise SystemExit(f"{' '.join(command)} failed ({code}):\n{log.read_text()[-3000:]}")
+    with suppress(ChildProcessError):  # there is none left
+        while time.monotonic() < started + seconds + LEFT_BEHIND_SECONDS:
+            time.sleep(0.0 if os.waitpid(-1, os.WNOHANG)[0] else 0.1)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def prepared(source: Path, rows: int | None, workers: int, folder: Path) -> tuple[Path, int]:
+    """Return a folder of Parquet files, one a worker or more, and the number of rows in it.
+
+    The source itself, where it is one; else its first rows are written to `folder`, (prompt, answer).
+    """
+    files = sorted(source.glob("*.*")) if source.is_dir() else [source]
+    if not files:
+        raise SystemExit(f"no file in {source}")
+    if rows is None and len(files) >= workers and all(path.suffix == ".parquet" for path in files):
+        return source, sum(pq.read_metadata(path).num_rows for path in files)
+    schema = pa.schema([("prompt", pa.string()), ("answer", pa.string())])
+    tables = (pq.read_table(path) if path.suffix == ".parquet" else read_json(path) for path in files)
+    table = pa.concat_tables(tables).select(schema.names).cast(schema)
+    table = table.slice(0, rows)
+    part = -(-table.num_rows // workers)
+    folder.mkdir()
+    for worker in range(workers):
+        pq.write_table(table.slice(worker * part, part), folder / f"part-{worker:05d}.parquet")
+    return folder, table.num_rows
+
+
+def print_stages(measured: Measured) -> None:
+    """Print where one run's time went: stage by stage on the clock, and the work of all workers together."""
+    print(f"\n{measured.name}: {measured.seconds:.1f} s, processors {measured.processor_seconds:.1f} s")
+    other = measured.seconds - sum(measured.stages.values())
+    for stage, seconds in [*measured.stages.items(), ("start-up and end", other)]:
+        print(f"  {stage:<24} {seconds:8.1f} s on the clock")
+    for part, seconds in measured.work.items():
+        print(f"    {part:<40} {seconds:8.1f} s of work")
+
+
+def print_table(runs: list[Measured], n_rows: int) -> None:
+    """Print the best run of each side, and how many times as long as the first it takes."""
+    best = {run.name: run for run in sorted(runs, key=lambda run: -run.seconds)}
+    print(f"\n| {n_rows:,} rows | seconds | rows/s | times as long | processor seconds | rows kept |")
+    print("|---|---|---|---|---|---|")
+    for name in dict.fromkeys(run.name for run in runs):
+        run, longer = best[name], best[name].seconds / best[runs[0].name].seconds
+        rate, busy = n_rows / run.seconds, run.processor_seconds
+        print(f"| {name} | {run.seconds:.1f} | {rate:,.0f} | {longer:.1f} | {busy:.1f} | {run.kept:,} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", type=Path, help="Parquet or JSON lines with prompt and answer: a file or a folder")
+    parser.add_argument("--datatrove-python", type=Path, help="of the environment that has datatrove")
+    parser.add_argument("--limit", type=int, help="take so many rows only")
+    parser.add_argument("--workers", type=int, default=2, help="of each side (default 2)")
+    parser.add_argument("--repeats", type=int, default=1, help="rounds, of which each side's best counts (default 1)")
+    parser.add_argument("--sides", choices=SIDES, nargs="+", default=SIDES, help="who runs (default: all, in turn)")
+    parser.add_argument("--lean", action="store_true", help="cheap rules, for datatrove alone")
+    parser.add_argument("--no-near", action="store_true", help=f"speechmill without {NEAR_DUPLICATE}")
+    parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.inside:
+        in_datatrove(given.rows, given.inside, given.workers, given.sides[0], given.lean)
+        return
+    sides = [side for side in given.sides if side != "speechmill" or not given.lean]
+    if given.datatrove_python is None and sides != ["speechmill"]:
+        parser.error("--datatrove-python is needed: python -m venv DIRECTORY, then DIRECTORY/bin/python")
+    runs = []
+    with tempfile.TemporaryDirectory() as temporary:
+        rows, n_rows = prepared(given.rows.absolute(), given.limit, given.workers, Path(temporary, "rows"))
+        for _ in range(given.repeats):
+            for side in sides:
+                with tempfile.TemporaryDirectory(dir=temporary) as name:
+                    if side == "speechmill":
+                        run = speechmill(rows, Path(name), given.workers, not given.no_near)
+                    else:
+                        run = datatrove(rows, Path(name), given.datatrove_python, given.workers, side, given.lean)
+                print_stages(run)
+                runs.append(run)
+    print_table(runs, n_rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""Near duplicates among all rows, in passes over shards, bands and parts; none holds all texts.
+
+    score.signatures      a shard  -> each row's hash in each band
+    score.buckets         a band   -> rows that share a bucket, whatever their shard
+    score.families        all      -> union-find over the buckets: families, and families into parts
+    score.members         a shard  -> its rows of each part, with their normalised text
+    filter.near_duplicates  a part -> which rows a kept row makes superfluous, by exact similarity
+
+All but the last know no threshold and no other rule, so that a changed one finds them done.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from filters.near_duplicates import BANDS, band_hashes, buckets, families, find_near_duplicates
+from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
+from pipelines.recipe import Recipe
+from pipelines.rules import NearDuplicateRule
+from pipelines.shards import Counts, read_table
+from pipelines.steps.filter import DUPLICATES, UNIQUE_FILE
+
+ROWS_PER_PART = 200_000  # whose texts and shingles one worker holds: about 1 KB a row
+FAMILIES_FILE = "score.families/all.parquet"
+RANGE = 20_000  # rows that are read together where a shard wants its own
+_POSITION = pa.field("position", pa.int64())  # of a row among all rows, in the order of shards
+_BUCKET = pa.schema([("bucket", pa.int64()), _POSITION])
+_MEMBER = pa.schema([("part", pa.int32()), _POSITION, ("source", pa.string()), ("id", pa.string()),
+                     ("shard", pa.string()), ("row", pa.int32()), ("normalised", pa.string())])  # fmt: skip
+
+
+def _signature_file(shard: str) -> str:
+    return f"score.signatures/{shard}.parquet"
+
+
+def _bucket_file(band: int) -> str:
+    return f"score.buckets/{band:02d}.parquet"
+
+
+def _wanted(recipe: Recipe) -> bool:
+    return recipe.filter.find(NearDuplicateRule) is not None
+
+
+def _sign(job: Job) -> Outcome:
+    """Write the band hashes of a shard's rows; null for rows that are too long to be scored."""
+    texts = read_table(job.input(), columns=["normalised"])["normalised"]
+    hashes = band_hashes(texts.drop_null().to_pylist())
+    scored = texts.is_valid().to_numpy()
+    columns = {}
+    for band in range(BANDS):
+        values = np.zeros(len(texts), np.uint32)
+        values[scored] = hashes[band]
+        columns[str(band)] = pa.array(values, mask=~scored)
+    job.staged.table(_signature_file(job.unit.name), pa.table(columns))
+    return Outcome(Counts(len(texts), len(texts)))
+
+
+def _fill_buckets(job: Job) -> Outcome:
+    """Write who shares a bucket of one band."""
+    band = job.unit.args["band"]
+    columns = [str(band), str((band + 1) % BANDS)]
+    mine, following, positions, start = [], [], [], 0
+    for name in job.unit.inputs:
+        table = read_table(job.staged.run_dir / name, columns=columns)
+        scored = table[0].is_valid()
+        mine.append(table[0].filter(scored).to_numpy())
+        following.append(table[1].filter(scored).to_numpy())
+        positions.append(start + np.flatnonzero(scored.to_numpy()))
+        start += table.num_rows
+    bucket, position = buckets(np.concatenate(mine), np.concatenate(following), np.concatenate(positions))
+    job.staged.table(_bucket_file(band), pa.table([bucket, position], schema=_BUCKET))
+    return Outcome(facts={"rows": len(position), "buckets": int(bucket[-1]) + 1 if len(bucket) else 0})
+
+
+def _read_buckets(job: Job, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    table = read_table(job.staged.run_dir / name)
+    return table["bucket"].to_numpy(), table["position"].to_numpy()
+
+
+def _divide(job: Job) -> Outcome:
+    """Write the part of each row that shares a bucket: families stay together, parts are about even."""
+    n_rows = job.unit.args["rows"]
+    label = families([_read_buckets(job, name) for name in job.unit.inputs], n_rows)
+    sizes = np.bincount(label, minlength=n_rows)
+    of_many = sizes[label] > 1
+    before = np.cumsum(np.where(sizes > 1, sizes, 0)) - sizes  # rows of the families before each
+    position = np.flatnonzero(of_many)
+    _, part = np.unique(
+        before[label[position]] // ROWS_PER_PART, return_inverse=True
+    )  # a family larger than a part leaves numbers out
+    job.staged.table(FAMILIES_FILE, pa.table({"position": position, "part": part.astype(np.int32)}), RANGE)
+    largest = int(sizes.max()) if n_rows else 0
+    return Outcome(facts={"rows": len(position), "parts": int(part.max()) + 1 if len(part) else 0, "largest": largest})
+
+
+def _gather_members(job: Job) -> Outcome:
+    """Write a shard's rows that share buckets, a row group for each part."""
+    start, rows = job.unit.args["start"], job.unit.rows
+    within = [("position", ">=", start), ("position", "<", start + rows)]
+    mine = pl.from_arrow(pq.read_table(job.input(1), filters=within))
+    assert isinstance(mine, pl.DataFrame), "a table becomes a frame"
+    texts = pl.read_parquet(job.input(), columns=["source", "id", "normalised"])
+    row = (mine["position"] - start).cast(pl.Int32)
+    members = mine.with_columns(texts[row], shard=pl.lit(job.unit.name), row=row).sort("part", "position")
+    with job.staged.parquet(f"score.members/{job.unit.name}.parquet", _MEMBER) as writer:
+        for _, group in members.group_by("part", maintain_order=True):
+            writer.write_table(group.select(_MEMBER.names).to_arrow().cast(_MEMBER))
+    return Outcome(Counts(rows, rows), {"members": members.height})
+
+
+def _find(job: Job) -> Outcome:
+    """Write (shard, row, of): rows of a part that resemble a kept row, and that row's id."""
+    part, sources = job.unit.args["part"], job.unit.args["sources"]
+    run_dir = job.staged.run_dir
+    unique = read_table(run_dir / UNIQUE_FILE)["position"].to_numpy()
+    names = [name for name in job.unit.inputs if name.startswith("score.members/")]
+    tables = [pq.read_table(run_dir / name, filters=[("part", "=", part)], schema=_MEMBER) for name in names]
+    members = pl.from_arrow(pa.concat_tables(tables))
+    assert isinstance(members, pl.DataFrame), "a table becomes a frame"
+    members = members.filter(pl.Series(np.isin(members["position"].to_numpy(), unique, assume_unique=True)))
+    order = pl.col("source").replace_strict(sources, range(len(sources)), return_dtype=pl.Int32)
+    members = members.sort(order, "id", "position")
+    bucket, row = _shared_buckets(job, members["position"].to_numpy())
+    rule = job.recipe.filter.find(NearDuplicateRule)
+    assert rule is not None, "without the rule there is no unit"
+    again, of = find_near_duplicates(members["normalised"].to_list(), bucket, row, rule.jaccard)
+    found = members[again].select("shard", "row").with_columns(of=members["id"].gather(of))
+    job.staged.table(f"filter.near_duplicates/{part:05d}.parquet", found.to_arrow())
+    return Outcome(facts={"compared": members.height, "near_duplicates": found.height})
+
+
+def _shared_buckets(job: Job, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return (bucket, number of the row in `positions`), sorted, of all bands; buckets of one are left out."""
+    order = np.argsort(positions)
+    ordered = positions[order]
+    keys, rows, first = [], [], 0
+    for name in job.unit.inputs:
+        if not name.startswith("score.buckets/"):
+            continue
+        bucket, position = _read_buckets(job, name)
+        at = np.minimum(np.searchsorted(ordered, position), max(len(ordered) - 1, 0))
+        mine = ordered[at] == position if len(ordered) else np.zeros(len(position), bool)
+        keys.append(first + bucket[mine])
+        rows.append(order[at[mine]])
+        first += int(bucket[-1]) + 1 if len(bucket) else 0
+    key, row = np.concatenate(keys), np.concatenate(rows)
+    shared = np.bincount(key)[key] > 1 if len(key) else np.zeros(0, bool)
+    key, row = key[shared], row[shared]
+    sort = np.lexsort((row, key))
+    return key[sort], row[sort]
+
+
+def _signature_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
+    return [Unit(s.name, (s.path,), s.rows) for s in outputs.shards("score")] if _wanted(recipe) else []
+
+
+def _bucket_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
+    shards = outputs.shards("score")
+    inputs = tuple(_signature_file(s.name) for s in shards)
+    rows = sum(s.rows for s in shards)
+    bands = range(BANDS) if _wanted(recipe) else ()
+    return [Unit(Path(_bucket_file(band)).stem, inputs, rows, {"band": band}) for band in bands]
+
+
+def _family_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
+    rows = sum(s.rows for s in outputs.shards("score"))
+    inputs = tuple(_bucket_file(band) for band in range(BANDS))
+    return [Unit("all", inputs, rows, {"rows": rows})] if _wanted(recipe) else []
+
+
+def _member_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
+    units, start = [], 0
+    for shard in outputs.shards("score") if _wanted(recipe) else ():
+        units.append(Unit(shard.name, (shard.path, FAMILIES_FILE), shard.rows, {"start": start}))
+        start += shard.rows
+    return units
+
+
+def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
+    if not _wanted(recipe):
+        return []
+    (facts,) = outputs.facts("score.families")
+    members = [f"score.members/{s.name}.parquet" for s in outputs.shards("score")]
+    inputs = (UNIQUE_FILE, *(_bucket_file(band) for band in range(BANDS)), *members)
+    sources = [source.name for source in recipe.sources]
+    return [
+        Unit(f"{part:05d}", inputs, min(facts["rows"], ROWS_PER_PART), {"part": part, "sources": sources})
+        for part in range(facts["parts"])
+    ]
+
+
+def _no_options(recipe: Recipe) -> dict[str, object]:
+    return {}
+
+
+def _jaccard(recipe: Recipe) -> dict[str, object]:
+    rule = recipe.filter.find(NearDuplicateRule)
+    return {"jaccard": rule.jaccard} if rule else {}
+
+
+SIGNATURES = Pass("score.signatures", ("score",), 1, _no_options, _signature_units, _sign, one_to_one=True)
+BUCKETS = Pass("score.buckets", ("score", "score.signatures"), 1, _no_options, _bucket_units, _fill_buckets)
+FAMILIES = Pass("score.families", ("score", "score.buckets"), 1, _no_options, _family_units, _divide)
+MEMBERS = Pass("score.members", ("score", "score.families"), 1, _no_options, _member_units, _gather_members)
+PASS = Pass(
+    key="filter.near_duplicates",
+    needs=("score", "score.buckets", "score.families", "score.members", DUPLICATES.key),
+    version=1,
+    options=_jaccard,
+    units=_units,
+    run=_find,
+    light=True,
+)

@@ -1,0 +1,172 @@
+"""The commands that tell: about recipes, runs and single texts. None of them changes anything."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.arguments import Changes, RecipePath, RunDir, RunPath, load, load_run
+from pipelines.errors import RunError, UserError
+
+app = typer.Typer()
+
+
+@app.command()
+def plan(recipe: RecipePath, set_: Changes = None, run_dir: RunDir = None) -> None:
+    """Say what `run` would do: per step shards done, stale, to do, rows, and why. Runs nothing.
+
+    Example: speechmill plan configs/quickstart.yaml --set tts.too_long=split
+    """
+    from rich.table import Table
+
+    from pipelines.graph import plan_run
+    from pipelines.progress import make_console
+    from pipelines.published import HEADER, compare
+    from pipelines.steps import PASSES
+
+    loaded = load(recipe, set_ or [], run_dir)
+    plans, _ = plan_run(loaded, PASSES)
+    table = Table("step", "shards", "done", "stale", "to do", "rows", "why", box=None, pad_edge=False)
+    for p in plans:
+        known = p.waits_for is None or p.units
+        whys = list(dict.fromkeys(u.why for u in p.units if u.why))
+        if p.waits_for and not p.count("stale"):
+            whys.append(f"waits for {p.waits_for}")
+        rows = sum(u.unit.rows for u in p.units)
+        cells = (
+            str(len(p.units)) if known else "?",
+            str(p.count("done")),
+            str(p.count("stale")),
+            str(p.count("to do")) if known else "?",
+        )
+        table.add_row(p.key, *cells, f"{rows:,}" if rows else "?" if not p.done else "", "; ".join(whys[:3]))
+    console = make_console()
+    console.print(f"run folder: {loaded.run_path}", markup=False)
+    console.print(table, markup=False)
+    if compared := compare(loaded, plans):
+        counts = Table(*HEADER, box=None, pad_edge=False)
+        for row in compared:
+            counts.add_row(*row.cells())
+        console.print("")
+        console.print(counts, markup=False)
+
+
+@app.command()
+def status(where: RunPath, run_dir: RunDir = None) -> None:
+    """Say how far a run is, from any shell that sees its folder: progress, rows/s, time left per step.
+
+    Example: speechmill status configs/quickstart.yaml
+    """
+    from pipelines.graph import plan_run
+    from pipelines.lock import is_locked, lock_owner
+    from pipelines.progress import describe, make_console, read_progress
+    from pipelines.steps import PASSES
+
+    recipe = load_run(where, run_dir=run_dir)
+    console = make_console()
+    alive = is_locked(recipe.run_path)
+    if alive and not where.is_dir():  # as it runs: with the --set of the other shell
+        recipe = load_run(recipe.run_path)
+    console.print(
+        f"{recipe.run_path}: {'running, ' + lock_owner(recipe.run_path) if alive else 'not running'}", markup=False
+    )
+    said = read_progress(recipe.run_path)
+    plans, _ = plan_run(recipe, PASSES)
+    for p in plans:
+        now = said.get(p.key)
+        if now and now["running"] and alive:
+            console.print(f"{p.key:<18} now   {describe(now)}", markup=False)
+        elif p.done:
+            before = f"  {describe({**now, 'running': False})}" if now else ""
+            console.print(f"{p.key:<18} done {before}", markup=False)
+        else:
+            console.print(
+                f"{p.key:<18} {p.count('done')}/{len(p.units) or '?'} shards done, {p.count('stale')} stale",
+                markup=False,
+            )
+
+
+@app.command()
+def verify(where: RunPath, run_dir: RunDir = None) -> None:
+    """Re-read what a finished run wrote and re-count every promise; exit code 1 if one is broken.
+
+    Example: speechmill verify runs/quickstart
+    """
+    from pipelines.progress import make_console
+    from pipelines.verify import SHOWN, open_run
+    from pipelines.verify import verify as check
+
+    console = make_console()
+    promises = check(open_run(load_run(where, run_dir=run_dir).run_path))
+    for promise in promises:
+        console.print(
+            f"{'BROKEN' if promise.broken else 'kept  '}  {promise.name} ({promise.checked:,} checked)", markup=False
+        )
+        for line in promise.broken[:SHOWN]:
+            console.print(f"        {line}", markup=False)
+    broken = sum(bool(promise.broken) for promise in promises)
+    if broken:
+        raise RunError(f"{broken} of {len(promises)} promises are broken")
+    console.print(f"all {len(promises)} promises are kept")
+
+
+@app.command()
+def steps(name: Annotated[str | None, typer.Argument(help="one section alone, such as tts")] = None) -> None:
+    """Print the reference of recipes: every step and rule with its options.
+
+    Example: speechmill steps tts
+    """
+    from pipelines.options import nearest
+    from pipelines.reference import SECTIONS, reference
+
+    if name is not None and name not in SECTIONS:
+        raise UserError(f"no section {name!r}; {nearest(name, list(SECTIONS))}")
+    for line in reference(name):
+        typer.echo(line)
+
+
+@app.command()
+def funnel(where: RunPath, run_dir: RunDir = None) -> None:
+    """Say what became of the rows, by rule and by source, with ten rejects of each reason.
+
+    Example: speechmill funnel runs/quickstart
+    """
+    from pipelines.funnel import measure
+    from pipelines.graph import plan_run
+    from pipelines.progress import make_console
+    from pipelines.samples import print_explained
+    from pipelines.steps import PASSES
+
+    recipe = load_run(where, run_dir=run_dir)
+    _, outputs = plan_run(recipe, PASSES)
+    if not outputs.has("read"):
+        raise UserError(f"{recipe.run_path} has read nothing yet: run the recipe first")
+    print_explained(make_console(), measure(outputs), recipe.run_path)
+
+
+@app.command("explain-text")
+def explain_text(
+    text: Annotated[str, typer.Argument(help="a prompt, in quotes; - reads it from the standard input")],
+    recipe: Annotated[Path | None, typer.Option(help="its rules and thresholds; default: every rule's own")] = None,
+    answer: Annotated[str | None, typer.Option(help="the answer, for the rules that look at it")] = None,
+    set_: Changes = None,
+) -> None:
+    """Print each rule's score and verdict for a text; exit code 0 whatever they are.
+
+    Example: speechmill explain-text "Visit https://example.com and tell me what it says:"
+    """
+    from rich.table import Table
+
+    from pipelines.explain import ALL, explain
+    from pipelines.progress import make_console
+
+    if set_ and recipe is None:
+        raise UserError("--set changes a recipe: name it with --recipe")
+    options = load(recipe, set_ or [], None).filter if recipe else ALL
+    table = Table("rule", "verdict", "score", box=None, pad_edge=False)
+    for verdict in explain(sys.stdin.read() if text == "-" else text, answer, options):
+        table.add_row(verdict.rule, "keep" if verdict.reject is None else "reject", verdict.score)
+    make_console().print(table, markup=False)
