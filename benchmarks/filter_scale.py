@@ -64,6 +64,7 @@ class Watch:
         self._thread.start()
 
     def processes(self) -> list[int]:
+        """Return the process ids of the command and of all that it started."""
         found = []
         for folder in Path("/proc").iterdir():
             with suppress(OSError):
@@ -82,11 +83,13 @@ class Watch:
             time.sleep(1)
 
     def wait(self) -> float:
+        """Wait for the command's end; return its seconds."""
         if self.process.wait():
             raise SystemExit(f"the command failed: {self.process.args}")
         return time.monotonic() - self.started
 
     def kill(self) -> None:
+        """Kill every process of the command at once."""
         for pid in self.processes():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -204,7 +207,8 @@ def main() -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
     table = [measure(args, size, args.folder.absolute()) for size in args.rows]
     print(
-        "\n| rows | read s | filter s | rows/s | peak GiB | exact planted | left | changed threshold s | faster | resumed equal |"
+        "\n| rows | read s | filter s | rows/s | peak GiB | exact planted | left | changed threshold s | faster "
+        "| resumed equal |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
     for size, read, seconds, rate, peak, planted, left, again, ratio, same in table:

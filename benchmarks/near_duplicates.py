@@ -92,7 +92,8 @@ def main() -> None:
     known = set(map(tuple, near.tolist()))
     false = sum((min(a, o), max(a, o)) not in known for a, o in zip(again.tolist(), of.tolist(), strict=True))
     print(
-        "| rows | pairs of 0.8 or more | of them both stay | recall | rows rejected | false merges | ours s | brute force s |"
+        "| rows | pairs of 0.8 or more | of them both stay | recall | rows rejected | false merges | ours s "
+        "| brute force s |"
     )
     print("|---|---|---|---|---|---|---|---|")
     print(

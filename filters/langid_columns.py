@@ -111,7 +111,8 @@ def _probabilities(model: NgramModel, texts: Sequence[bytes]) -> NDArray[np.floa
     scores *= 1.0 / np.sqrt([[max(len(text), 1)] for text in texts])
     scores -= scores.max(axis=1, keepdims=True)
     np.exp(scores, out=scores)
-    return scores / scores.sum(axis=1, keepdims=True)
+    shares: NDArray[np.float64] = scores / scores.sum(axis=1, keepdims=True)
+    return shares
 
 
 def language_probabilities(model: NgramModel, texts: Sequence[str]) -> NDArray[np.float64]:

@@ -204,20 +204,21 @@ def find_near_duplicates(texts: Sequence[str], bucket: _Rows, row: _Rows, jaccar
         texts: normalised, in the order in which they may stay.
         bucket, row: who shares a bucket, sorted by bucket and row; a number stands for one bucket of one band.
     """
-    sketch = _Sketch(texts)
-    of = np.full(len(texts), -1, np.int64)
-    undecided = np.zeros(len(texts), bool)
-    undecided[row] = True
+    mates, row = np.unique(row, return_inverse=True)  # the others resemble nobody
+    sketch = _Sketch([texts[mate] for mate in mates])
+    n_rows = len(mates)
+    of = np.full(n_rows, -1, np.int64)
+    undecided = np.ones(n_rows, bool)
     while len(row):
         begins = _begins(bucket)
         starts, sizes = np.flatnonzero(begins), _run_lengths(begins)
         heads = row[starts]
-        led = np.bincount(heads, minlength=len(texts))
-        ready = led == np.bincount(row, minlength=len(texts))
+        led = np.bincount(heads, minlength=n_rows)
+        ready = led == np.bincount(row, minlength=n_rows)
         mine = np.repeat(ready[heads], sizes)
         mine[starts] = False
-        pairs = np.unique(np.repeat(heads, sizes)[mine] * len(texts) + row[mine])
-        head, other = np.divmod(pairs, len(texts))
+        pairs = np.unique(np.repeat(heads, sizes)[mine] * n_rows + row[mine])
+        head, other = np.divmod(pairs, n_rows)
         similar = sketch.similar(head, other, jaccard)
         head, other = head[similar][::-1], other[similar][::-1]
         of[other] = head  # the last assignment stays: that of the first head
@@ -225,7 +226,7 @@ def find_near_duplicates(texts: Sequence[str], bucket: _Rows, row: _Rows, jaccar
         undecided[heads[ready[heads]]] = False
         bucket, row = _only(undecided, bucket, row)
     superfluous = np.flatnonzero(of >= 0)
-    return superfluous, of[superfluous]
+    return mates[superfluous], mates[of[superfluous]]
 
 
 def _only(undecided: NDArray[np.bool_], bucket: _Rows, row: _Rows) -> tuple[_Rows, _Rows]:
@@ -241,6 +242,7 @@ class _Sketch:
 
     def __init__(self, texts: Sequence[str]) -> None:
         blocks = [_sets(texts[k : k + _BLOCK]) for k in range(0, len(texts), _BLOCK)]
+        blocks = blocks or [_sets([])]
         self._values = np.concatenate([values for values, _, _ in blocks])  # each set, sorted
         self._sizes = np.concatenate([sizes for _, sizes, _ in blocks])
         self._starts = np.cumsum(self._sizes) - self._sizes

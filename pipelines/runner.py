@@ -50,7 +50,7 @@ def in_this_process(orders: Sequence[Order]) -> Iterator[tuple[Order, Record]]:
 
 def in_threads(orders: Sequence[Order]) -> Iterator[tuple[Order, Record]]:
     """Perform orders of a light pass, one to a CPU: reading and writing columns lets other threads run."""
-    with ThreadPoolExecutor(min(len(orders), len(os.sched_getaffinity(0)))) as pool:
+    with ThreadPoolExecutor(2 * len(os.sched_getaffinity(0))) as pool:  # each waits for the disk half of its time
         waiting = {pool.submit(perform, order): order for order in orders}
         try:
             for done in as_completed(waiting):

@@ -154,10 +154,10 @@ class Staged:
         ) as writer:
             yield writer
 
-    def table(self, name: str, table: pa.Table, rows_per_group: int | None = None) -> None:
-        """Write a whole Parquet file, in row groups of a size where it will be read by ranges."""
+    def table(self, name: str, table: pa.Table) -> None:
+        """Write a whole Parquet file."""
         with self.parquet(name, table.schema) as writer:
-            writer.write_table(table, row_group_size=rows_per_group)
+            writer.write_table(table)
 
     def bytes(self, name: str, content: bytes) -> None:
         """Write a whole file."""

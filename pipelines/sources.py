@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -244,6 +244,13 @@ def _values(table: pa.Table) -> Iterable[dict[str, Any]]:
     return map(features.decode_example, values) if decode else values
 
 
+def _named_columns(source: Source, there: Sequence[str]) -> list[str]:
+    """Return the columns that a source names, where it names its prompt: others (audio) are not even fetched."""
+    named = (source.prompt, source.answer, source.system, *source.where, *source.where_not)
+    columns = list(dict.fromkeys(column for column in named if column is not None))
+    return columns if source.prompt and set(columns) <= set(there) else []
+
+
 def _hub_records(source: Source, root: Path) -> Iterator[SourceRecord]:
     import datasets  # slow to import, and only some runs need it
 
@@ -254,6 +261,9 @@ def _hub_records(source: Source, root: Path) -> Iterator[SourceRecord]:
         rows = datasets.load_dataset(
             name, source.config, split=source.split, revision=source.revision, streaming=source.streaming
         )
+        there = rows.column_names or next((t.column_names for t in rows.with_format("arrow").iter(batch_size=1)), [])
+        if columns := _named_columns(source, there):
+            rows = rows.select_columns(columns)
         values = chain.from_iterable(map(_values, rows.with_format("arrow").iter(batch_size=1000)))
         for number, value in enumerate(values):
             yield SourceRecord(f"hf:{source.hf}[{source.split}]:row {number}", value)

@@ -101,7 +101,7 @@ RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
 
 
 def test_every_shipped_recipe_is_seen() -> None:
-    assert [path.stem for path in RECIPES] == ["local_sets", "quickstart"]
+    assert [path.stem for path in RECIPES] == ["ichigo_v0.3", "local_sets", "quickstart", "speechmill_v1"]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -24,7 +24,7 @@ from pipelines.errors import UserError
 from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
 from pipelines.options import Source
 from pipelines.recipe import Recipe
-from pipelines.row import user_turns
+from pipelines.row import ROW, user_turns
 from pipelines.rules import BenchmarkRule
 from pipelines.shapes import BadRecord, checked, find_shape
 from pipelines.shards import Counts, read_table, to_json
@@ -34,6 +34,7 @@ from tts.spoken_form import spoken_form
 INDEX_FILE = "score.benchmarks/index.parquet"
 PROMPTS_FILE = "score.benchmarks/prompts.parquet"
 REPORT_FILE = "decontamination.json"
+_HIT = pa.schema([*(ROW.field(name) for name in ("id", "source", "index", "messages")), ("benchmark", pa.string())])
 _LOOK_AT = 200  # records, to find a benchmark's columns
 _SPOKEN_OTHERWISE = r"[^\p{L}\s.,;:?!'\"’“”()\-]"
 
@@ -41,6 +42,10 @@ _SPOKEN_OTHERWISE = r"[^\p{L}\s.,;:?!'\"’“”()\-]"
 def overlap_file(shard: str) -> str:
     """Return the file that says which benchmark each row of a shard is of."""
     return f"score.overlap/{shard}.parquet"
+
+
+def _hits_file(shard: str) -> str:
+    return f"score.overlap/hits/{shard}.parquet"
 
 
 def _index_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
@@ -117,6 +122,7 @@ def _find_overlap(job: Job) -> Outcome:
     if INDEX_FILE not in job.unit.inputs:
         nothing = pa.table({"benchmark": pa.nulls(job.unit.rows, pa.string())})
         job.staged.table(overlap_file(job.unit.name), nothing)
+        job.staged.table(_hits_file(job.unit.name), _HIT.empty_table())
         return Outcome(Counts(job.unit.rows, job.unit.rows), {"hits": 0})
     index = Index.from_table(read_table(job.input(2)))
     benchmarks = read_table(job.input(1), columns=["benchmark"])["benchmark"].to_pylist()
@@ -133,18 +139,23 @@ def _find_overlap(job: Job) -> Outcome:
         messages = read_table(job.input(), columns=["messages"])["messages"].filter(pa.array(other)).to_pylist()
         spoken = [" ".join(normalise(spoken_form(text)) for _, text in user_turns(m)) for m in messages]
         hits[np.flatnonzero(other)] = find_hits(index, spoken)
-    found = [f"{benchmarks[hit]}:{hit - first[benchmarks[hit]]}" if hit >= 0 else None for hit in hits.tolist()]
-    job.staged.table(overlap_file(job.unit.name), pa.table({"benchmark": pa.array(found, pa.string())}))
-    return Outcome(Counts(rows.height, rows.height), {"hits": int((hits >= 0).sum())})
+    found = pa.array(
+        [f"{benchmarks[hit]}:{hit - first[benchmarks[hit]]}" if hit >= 0 else None for hit in hits.tolist()],
+        pa.string(),
+    )
+    job.staged.table(overlap_file(job.unit.name), pa.table({"benchmark": found}))
+    hit_rows = read_table(job.input(), ["id", "source", "index", "messages"]).filter(found.is_valid())
+    hit_rows = hit_rows.append_column("benchmark", found.drop_null())
+    job.staged.table(_hits_file(job.unit.name), hit_rows)
+    return Outcome(Counts(rows.height, rows.height), {"hits": hit_rows.num_rows})
 
 
 def _report_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
     if recipe.filter.find(BenchmarkRule) is None:
         return []
-    shards = outputs.shards("score")
     (facts,) = outputs.facts("score.benchmarks")
-    inputs = (PROMPTS_FILE, *(overlap_file(s.name) for s in shards), *(s.path for s in shards))
-    return [Unit("all", inputs, args={"missing": facts["missing"], "shards": [s.name for s in shards]})]
+    inputs = (PROMPTS_FILE, *(_hits_file(s.name) for s in outputs.shards("score")))
+    return [Unit("all", inputs, args={"missing": facts["missing"]})]
 
 
 def _report(job: Job) -> Outcome:
@@ -153,16 +164,9 @@ def _report(job: Job) -> Outcome:
     prompts = prompts.with_columns(number=pl.col("at") - pl.col("at").min().over("benchmark"))
     texts = {(name, number): text for _, name, text, number in prompts.iter_rows()}
     hits: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for shard in job.unit.args["shards"]:
-        found = read_table(job.staged.run_dir / overlap_file(shard))["benchmark"]
-        if found.null_count == len(found):
-            continue
-        mask = found.is_valid()
-        rows = read_table(
-            job.staged.run_dir / f"score/{shard}.parquet", columns=["id", "source", "index", "messages"]
-        ).filter(mask)
-        for name, row in zip(found.filter(mask).to_pylist(), rows.to_pylist(), strict=True):
-            benchmark, _, number = name.rpartition(":")
+    for name in job.unit.inputs[1:]:
+        for row in read_table(job.staged.run_dir / name).to_pylist():
+            benchmark, _, number = row.pop("benchmark").rpartition(":")
             said = "\n".join(text for _, text in user_turns(row.pop("messages")))
             hits.setdefault((benchmark, int(number)), []).append({**row, "prompt": said})
     benchmarks: dict[str, Any] = {}

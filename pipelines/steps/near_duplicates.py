@@ -11,6 +11,7 @@ All but the last know no threshold and no other rule, so that a changed one find
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,12 @@ from numpy.typing import NDArray
 from filters.near_duplicates import BANDS, band_hashes, buckets, families, find_near_duplicates
 from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
 from pipelines.recipe import Recipe
-from pipelines.rules import NearDuplicateRule
+from pipelines.rules import NearDuplicateRule, PrivateRule, SpeakableRule
 from pipelines.shards import Counts, read_table
 from pipelines.steps.filter import DUPLICATES, UNIQUE_FILE
 
 ROWS_PER_PART = 200_000  # whose texts and shingles one worker holds: about 1 KB a row
 FAMILIES_FILE = "score.families/all.parquet"
-RANGE = 20_000  # rows that are read together where a shard wants its own
 _POSITION = pa.field("position", pa.int64())  # of a row among all rows, in the order of shards
 _BUCKET = pa.schema([("bucket", pa.int64()), _POSITION])
 _MEMBER = pa.schema([("part", pa.int32()), _POSITION, ("source", pa.string()), ("id", pa.string()),
@@ -48,10 +48,14 @@ def _wanted(recipe: Recipe) -> bool:
 
 
 def _sign(job: Job) -> Outcome:
-    """Write the band hashes of a shard's rows; null for rows that are too long to be scored."""
-    texts = read_table(job.input(), columns=["normalised"])["normalised"]
-    hashes = band_hashes(texts.drop_null().to_pylist())
+    """Write the band hashes of a shard's rows; null for rows that no threshold can let pass."""
+    ended = _ended_by(job.recipe)["null_in"]
+    table = read_table(job.input(), columns=["normalised", *ended])
+    texts = table["normalised"]
     scored = texts.is_valid().to_numpy()
+    for name in ended:
+        scored &= table[name].is_null().to_numpy()
+    hashes = band_hashes(texts.filter(pa.array(scored)).to_pylist())
     columns = {}
     for band in range(BANDS):
         values = np.zeros(len(texts), np.uint32)
@@ -94,20 +98,27 @@ def _divide(job: Job) -> Outcome:
     _, part = np.unique(
         before[label[position]] // ROWS_PER_PART, return_inverse=True
     )  # a family larger than a part leaves numbers out
-    job.staged.table(FAMILIES_FILE, pa.table({"position": position, "part": part.astype(np.int32)}), RANGE)
+    job.staged.table(FAMILIES_FILE, pa.table({"position": position, "part": part.astype(np.int32)}))
     largest = int(sizes.max()) if n_rows else 0
     return Outcome(facts={"rows": len(position), "parts": int(part.max()) + 1 if len(part) else 0, "largest": largest})
+
+
+@lru_cache(maxsize=1)
+def _read_families(path: Path, digest: str) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return positions and parts of all rows that share buckets: read once by a worker for all its shards."""
+    table = read_table(path)
+    return table["position"].to_numpy(), table["part"].to_numpy()
 
 
 def _gather_members(job: Job) -> Outcome:
     """Write a shard's rows that share buckets, a row group for each part."""
     start, rows = job.unit.args["start"], job.unit.rows
-    within = [("position", ">=", start), ("position", "<", start + rows)]
-    mine = pl.from_arrow(pq.read_table(job.input(1), filters=within))
-    assert isinstance(mine, pl.DataFrame), "a table becomes a frame"
+    position, part = _read_families(job.input(1), job.made_of["inputs"][FAMILIES_FILE])
+    mine = slice(*np.searchsorted(position, [start, start + rows]))
+    members = pl.DataFrame({"position": position[mine], "part": part[mine]})
     texts = pl.read_parquet(job.input(), columns=["source", "id", "normalised"])
-    row = (mine["position"] - start).cast(pl.Int32)
-    members = mine.with_columns(texts[row], shard=pl.lit(job.unit.name), row=row).sort("part", "position")
+    row = (members["position"] - start).cast(pl.Int32)
+    members = members.with_columns(texts[row], shard=pl.lit(job.unit.name), row=row).sort("part", "position")
     with job.staged.parquet(f"score.members/{job.unit.name}.parquet", _MEMBER) as writer:
         for _, group in members.group_by("part", maintain_order=True):
             writer.write_table(group.select(_MEMBER.names).to_arrow().cast(_MEMBER))
@@ -120,8 +131,7 @@ def _find(job: Job) -> Outcome:
     run_dir = job.staged.run_dir
     unique = read_table(run_dir / UNIQUE_FILE)["position"].to_numpy()
     names = [name for name in job.unit.inputs if name.startswith("score.members/")]
-    tables = [pq.read_table(run_dir / name, filters=[("part", "=", part)], schema=_MEMBER) for name in names]
-    members = pl.from_arrow(pa.concat_tables(tables))
+    members = pl.from_arrow(pa.concat_tables([_members_of(run_dir / name, part) for name in names]))
     assert isinstance(members, pl.DataFrame), "a table becomes a frame"
     members = members.filter(pl.Series(np.isin(members["position"].to_numpy(), unique, assume_unique=True)))
     order = pl.col("source").replace_strict(sources, range(len(sources)), return_dtype=pl.Int32)
@@ -133,6 +143,15 @@ def _find(job: Job) -> Outcome:
     found = members[again].select("shard", "row").with_columns(of=members["id"].gather(of))
     job.staged.table(f"filter.near_duplicates/{part:05d}.parquet", found.to_arrow())
     return Outcome(facts={"compared": members.height, "near_duplicates": found.height})
+
+
+def _members_of(path: Path, part: int) -> pa.Table:
+    """Return the row group of a part; nothing where the shard has no row of it."""
+    with pq.ParquetFile(path, memory_map=True, pre_buffer=False) as file:
+        for group in range(file.num_row_groups):
+            if file.metadata.row_group(group).column(0).statistics.min == part:
+                return file.read_row_group(group, use_threads=False)
+    return _MEMBER.empty_table()
 
 
 def _shared_buckets(job: Job, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -195,6 +214,12 @@ def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
     ]
 
 
+def _ended_by(recipe: Recipe) -> dict[str, list[str]]:
+    """Return the scores that must be null for a row to be kept, whatever the thresholds."""
+    rules = {"unspeakable": SpeakableRule, "private": PrivateRule}
+    return {"null_in": [name for name, rule in rules.items() if recipe.filter.find(rule)]}
+
+
 def _no_options(recipe: Recipe) -> dict[str, object]:
     return {}
 
@@ -204,7 +229,7 @@ def _jaccard(recipe: Recipe) -> dict[str, object]:
     return {"jaccard": rule.jaccard} if rule else {}
 
 
-SIGNATURES = Pass("score.signatures", ("score",), 1, _no_options, _signature_units, _sign, one_to_one=True)
+SIGNATURES = Pass("score.signatures", ("score",), 1, _ended_by, _signature_units, _sign, one_to_one=True)
 BUCKETS = Pass("score.buckets", ("score", "score.signatures"), 1, _no_options, _bucket_units, _fill_buckets)
 FAMILIES = Pass("score.families", ("score", "score.buckets"), 1, _no_options, _family_units, _divide)
 MEMBERS = Pass("score.members", ("score", "score.families"), 1, _no_options, _member_units, _gather_members)

@@ -36,6 +36,17 @@ def test_english_prompts_are_kept(least: int, most: int, share: float) -> None:
     assert kept(texts) / len(texts) >= share
 
 
+def test_held_out_prompts_of_4_to_12_words_meet_the_bar() -> None:
+    """Nothing was fitted on them: at least 99 % of other languages are rejected, at most 2 % of English lost."""
+    lines = (Path(__file__).parent / "data" / "languages_heldout.jsonl").read_text("utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if 4 <= len(row["text"].split()) <= 12]
+    english = [row["text"] for row in rows if row["language"] == "en"]
+    others = [row["text"] for row in rows if row["language"] != "en"]
+    assert len(english) >= 150 and len(others) >= 250
+    assert kept(english) >= 0.98 * len(english)
+    assert kept(others) <= 0.01 * len(others)
+
+
 def test_other_languages_are_rejected() -> None:
     texts = [row["text"] for row in ROWS if row["language"] != "en"]
     assert kept(texts) / len(texts) <= 0.01

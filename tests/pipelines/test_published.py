@@ -36,10 +36,8 @@ def recipe(folder: Path, published: list[dict[str, Any]], counts: dict[str, int]
     two = {"name": "two", "path": "two.jsonl", "prompt": "q"}
     rules = ["length", "language", "duplicate"]
     changes = {"sources": [one, two], "filter": {"rules": [{"length": {"below": 30}}, *rules[1:]]}}
-    return parse_recipe(
-        recipe_of(root=str(folder), run_dir=str(folder / "run"), read={"rows_per_shard": 2}, published=published, **changes),
-        "test",
-    )  # fmt: skip
+    places = {"root": str(folder), "run_dir": str(folder / "run")}
+    return parse_recipe(recipe_of(read={"rows_per_shard": 2}, published=published, **places, **changes), "test")
 
 
 STAGES: list[dict[str, Any]] = [

@@ -197,6 +197,22 @@ def test_a_hugging_face_dataset_folder(streaming: bool, tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("streaming", [True, False])
+def test_columns_that_are_not_named_are_not_decoded(
+    streaming: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Benchmarks of speech hold audio, which would need a decoder: a source that names its prompt does not touch it."""
+    import datasets
+
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    features = datasets.Features({"q": datasets.Value("string"), "audio": datasets.Audio()})
+    table = pa.table({"q": ["What is rain?"], "audio": [{"bytes": b"no audio at all", "path": None}]})
+    (tmp_path / "set").mkdir()
+    pq.write_table(table.cast(features.arrow_schema), tmp_path / "set" / "train.parquet")
+    step = read(tmp_path, {"name": "x", "hf": "set", "streaming": streaming, "prompt": "q"})
+    assert [row["messages"][0]["content"] for row in rows(step)] == ["What is rain?"]
+
+
+@pytest.mark.parametrize("streaming", [True, False])
 def test_a_dataset_of_mixed_types_is_decoded(streaming: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`datasets` stores columns and messages of several types as JSON text; rows hold the values again."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

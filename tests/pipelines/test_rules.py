@@ -18,6 +18,7 @@ PLAIN = [
     ("Please tell me a short story about a fox who wants to learn how to swim in the sea.", "Once upon a time."),
     ("How many planets does the solar system have?", "Eight."),
 ]
+MOONS = "Which planet of the solar system is the largest one, and how many moons does it have?"
 NEAR = "Please tell me a short story about a fox who wants to learn how to swim in the ocean."
 BROKEN = [
     ("Send the invoice to mary.smith@example.com before noon, please.", "Done.", "filter.private:email"),
@@ -25,14 +26,14 @@ BROKEN = [
     ("Wie heißt die Hauptstadt von Frankreich und wie groß ist sie?", "Paris.", "filter.language"),
     ("Tell me " + "very " * 70 + "much about bridges.", "Yes.", "filter.length"),
     ("Tell me " + "very " * 200 + "much about bridges.", "Yes.", "filter.length"),
-    ("Who painted the ceiling of the Sistine Chapel?", "As an AI language model, I cannot know.", "filter.answer:boilerplate"),
+    ("Who painted the Sistine Chapel?", "As an AI language model, I cannot know.", "filter.answer:boilerplate"),
     ("How high is the highest mountain of Africa?", "...", "filter.answer:empty"),
     ("what is the capital of mongolia", "Ulaanbaatar", "filter.duplicate"),
     (NEAR, "Once.", "filter.near_duplicate"),
-    ("Which planet of the solar system is the largest one, and how many moons does it have?", "Jupiter.", "filter.benchmark:astronomy"),
+    (MOONS, "Jupiter.", "filter.benchmark:astronomy"),
     ("What is two plus two?", "Four.", "filter.benchmark:astronomy"),
 ]  # fmt: skip
-BENCHMARK = ["What is 2 + 2?", "Which planet of the solar system is the largest one, and how many moons does it have?"]
+BENCHMARK = ["What is 2 + 2?", MOONS]
 RULES: list[Any] = [
     "private", "speakable", "symbol_share", "length", {"seconds": {"below": 20}}, "language", "answer",
     {"benchmark": {"benchmarks": [{"name": "astronomy", "path": "benchmark.jsonl"}]}}, "duplicate", "near_duplicate",
