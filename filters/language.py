@@ -43,7 +43,7 @@ _CERTAIN = 0.999  # four English words for each other word of no English list
 _MOST_CHARS = 300  # three lines of a page settle the language, and bound the time of a huge text
 _SHORT_WORDS = 3
 _TINY = 3  # letters: too few to be missed in a vocabulary
-_MOST_CACHED = 100_000
+_MOST_CACHED = 300_000
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _QUOTED = re.compile(r"[\"“][^\"”\n]*[\"”]|(?<!\w)['‘][^'’\n]*['’](?!\w)")
@@ -52,6 +52,7 @@ _NAMED_LANGUAGE = """
     italian japanese korean latin malay mandarin norwegian persian polish portuguese romanian russian spanish swahili
     swedish tagalog thai turkish ukrainian urdu vietnamese welsh
 """
+_PHRASE_CUES = ("translat", "what does", " say", "pronounc", "spell", "meaning of", "origin of", "plural of")
 _PHRASE = re.compile(
     r"\b(?:translate|what does|how (?:do|would|can|to)(?: you| i| we)? (?:say|pronounce|spell))"
     rf"\s((?:\S+\s){{1,6}})(?:means?|(?:in|into|to|from)(?: \w+)? (?:{'|'.join(_NAMED_LANGUAGE.split())}))\b"
@@ -201,7 +202,8 @@ def _without_phrases(text: str) -> str:
     n_single = text.count("'") + text.count("‘") + text.count("’")
     if n_single > 1 or '"' in text or "“" in text:
         text = _QUOTED.sub(" ", text)
-    if phrase := _PHRASE.search(text):
+    lowered = text.lower()
+    if any(cue in lowered for cue in _PHRASE_CUES) and (phrase := _PHRASE.search(text)):
         start, end = phrase.span(phrase.lastindex or 0)
         text = f"{text[:start]} {text[end:]}"
     return text
@@ -213,6 +215,8 @@ def _read(text: str) -> tuple[tuple[str, float] | None, str, float]:
     if text.isupper():
         text = text.lower()
     unquoted = _without_phrases(text)
+    if unquoted.isascii() and _surely_english(unquoted):  # most texts end here
+        return ("en", _CERTAIN), unquoted, 0.0
     words = _WORD.findall(unquoted)
     if len(words) < _SHORT_WORDS and not any(_KINDS[word.lower()] in _ENGLISH_KINDS for word in words):
         unquoted, words = text, _WORD.findall(text)

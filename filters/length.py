@@ -37,6 +37,9 @@ _RUN = re.compile(rf"\S{{{_LONGEST_RUN}}}(?=\S)|\s{{{_LONGEST_RUN}}}(?=\s)")
 # a piece only where it follows white space: a space after any other character begins a piece, and
 # no look-ahead there depends on what follows. So the counts of the parts add up.
 _PART = re.compile(r" (?<=\S )")
+# What GPT-2's pattern is where there is neither white space nor a sign beyond ASCII: words, whose number is small.
+_PLAIN = re.compile(r"[!-~]+")
+_WORD = re.compile(r"'(?:[sdmt]|ll|ve|re)| ?[A-Za-z]+| ?[0-9]+| ?[^ A-Za-z0-9]+")
 _LONGEST_KNOWN = 40
 _MOST_KNOWN = 500_000
 
@@ -85,13 +88,19 @@ def _pieces(text: str) -> list[str]:
 
 
 class _Counts(dict[str, int]):
-    """A part of a text -> the tokens of `prefix` + part. What is known is bounded, and changes no count."""
+    """A part of a text -> the tokens of `prefix` + part. What is known is bounded, and changes no count.
 
-    def __init__(self, vocabulary: str, prefix: str) -> None:
-        self._vocabulary, self._prefix = vocabulary, prefix
+    With `words` a part's words are counted, each of which stands in many parts.
+    """
+
+    def __init__(self, vocabulary: str, prefix: str, words: "_Counts | None" = None) -> None:
+        self._vocabulary, self._prefix, self._words = vocabulary, prefix, words
 
     def __missing__(self, part: str) -> int:
-        n_tokens = len(encode(self._prefix + part, self._vocabulary))
+        if self._words is not None and _PLAIN.fullmatch(part):
+            n_tokens = sum(map(self._words.__getitem__, _WORD.findall(self._prefix + part)))
+        else:
+            n_tokens = len(encode(self._prefix + part, self._vocabulary))
         if len(part) <= _LONGEST_KNOWN:
             if len(self) >= _MOST_KNOWN:
                 self.clear()
@@ -103,7 +112,8 @@ class _Counts(dict[str, int]):
 def _counts(vocabulary: str) -> tuple[_Counts, _Counts]:
     """What is known of the first part of a text, and of a part after a space."""
     _encoding(vocabulary)
-    return _Counts(vocabulary, ""), _Counts(vocabulary, " ")
+    words = _Counts(vocabulary, "") if vocabulary == "gpt2" else None
+    return _Counts(vocabulary, "", words), _Counts(vocabulary, " ", words)
 
 
 def count_tokens(texts: Sequence[str], vocabulary: str = "gpt2") -> list[int]:

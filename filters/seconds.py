@@ -4,8 +4,9 @@ The measure is eSpeak NG 1.52 at 170 words a minute, the middle of the recipes' 
 linear in counts of pairs of neighbouring bytes, so one table look-up per byte does it. The pairs
 were chosen and the milliseconds fitted by benchmarks/fit_seconds.py, which makes them again from a
 file of prompts: 1,500 real ones of at most 300 characters (GSM8K, GPTeacher, P3, Natural Questions,
-CLINC150, InstructionWild, 28 of them Chinese), each in the next of the 20 voices. On 500 others the error
-is 5.1 % in the mean and 11.6 % at the 90th percentile; voices differ by as much. Scripts other than Latin, Chinese and Japanese were not fitted.
+CLINC150, InstructionWild, 28 of them Chinese), each in the next of the 20 voices. On 500 others the
+error is 5.1 % in the mean and 11.6 % at the 90th percentile; voices differ by as much. Scripts
+other than Latin, Chinese and Japanese were not fitted.
 """
 
 from collections.abc import Mapping, Sequence

@@ -23,13 +23,14 @@ DUPLICATES_FILE = "filter.duplicates/all.parquet"
 UNIQUE_FILE = "filter.duplicates/unique.parquet"
 
 
-def _read_scores(job: Job, shard: str, *more: str) -> pl.DataFrame:
-    """Return a shard's scores, and the benchmark that each row's prompt is of."""
-    run_dir = job.staged.run_dir
-    scores = pl.read_parquet(run_dir / f"score/{shard}.parquet", columns=[*more, *SCORES])
-    overlap = run_dir / overlap_file(shard)
-    found = pl.read_parquet(overlap)["benchmark"] if job.recipe.filter.find(BenchmarkRule) else None
-    return scores.with_columns(benchmark=found if found is not None else pl.lit(None, pl.String))
+def _scores(job: Job, shard: str, table: pa.Table) -> pl.DataFrame:
+    """Return what rules look at in a shard's table, and the benchmark that each row's prompt is of."""
+    scores = pl.from_arrow(table.select([name for name in table.column_names if name in SCORES]))
+    assert isinstance(scores, pl.DataFrame), "a table becomes a frame"
+    if job.recipe.filter.find(BenchmarkRule) is None:
+        return scores
+    found = pl.Series("benchmark", read_table(job.staged.run_dir / overlap_file(shard))["benchmark"])
+    return scores.with_columns(found)
 
 
 def _find_duplicates(job: Job) -> Outcome:
@@ -42,9 +43,10 @@ def _find_duplicates(job: Job) -> Outcome:
     names = [Path(name).stem for name in job.unit.inputs if name.startswith("score/")]
     keys, places, ends = [], [], [0]
     for number, shard in enumerate(names):
-        scores = _read_scores(job, shard, "id")
+        table = read_table(job.staged.run_dir / f"score/{shard}.parquet", ["id", *SCORES])
+        scores = _scores(job, shard, table)
         stays = kept(scores, job.recipe.filter.rules).to_numpy()
-        keys.append(_as_bytes(scores[key].to_arrow(), stays))
+        keys.append(_as_bytes(table[key].combine_chunks(), stays))
         places.append(np.stack([np.full(stays.sum(), number), np.flatnonzero(stays)], axis=1).astype(np.int32))
         ends.append(ends[-1] + scores.height)
     first = _first_of_equals(np.concatenate(keys))
@@ -113,7 +115,7 @@ def _superfluous(run_dir: Path, names: tuple[str, ...], digests: tuple[str, ...]
 def _run(job: Job) -> Outcome:
     shard, columns = job.unit.name, ROW.names
     table = read_table(job.input(), columns=columns)
-    reject = rejects(_read_scores(job, shard), job.recipe.filter.rules)
+    reject = rejects(_scores(job, shard, table), job.recipe.filter.rules)
     found = [name for name in job.unit.inputs if name.startswith(("filter.duplicates/", "filter.near_duplicates/"))]
     digests = tuple(job.made_of["inputs"][name] for name in found)
     again = _superfluous(job.staged.run_dir, tuple(found), digests).get(shard, _NONE)

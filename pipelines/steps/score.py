@@ -28,6 +28,7 @@ from pipelines.row import ROW
 from pipelines.rules import AnswerRule, Filter, LengthRule
 from pipelines.shards import Counts, digest_json, read_table
 
+_CHARS_PER_TOKEN = 8  # nearly twice what English has
 _Rows = NDArray[np.bool_]
 SCORED_ROW = ROW.append(pa.field("normalised", pa.string()))  # user messages as duplicates are sought in them
 
@@ -41,7 +42,8 @@ def score(table: pa.Table, options: Filter, most_tokens: int) -> pa.Table:
     if options.strip_markers:
         said.texts = strip_all(said.texts)
         table = _with(table, "messages", replaced(table["messages"], "user", said.texts))
-    length = largest_of(_count(said.texts, _vocabulary(options)), said.row, said.n_rows).astype(np.int32)
+    counts = _count(said.texts, _vocabulary(options), most_tokens)
+    length = largest_of(counts, said.row, said.n_rows).astype(np.int32)
     short = length <= most_tokens
     scores = {"length": pa.array(length, pa.int32()), **_score(said, short)}
     if rule := options.find(AnswerRule):
@@ -63,9 +65,15 @@ def _with(table: pa.Table, name: str, values: Any) -> pa.Table:
     return table.append_column(name, values) if position < 0 else table.set_column(position, name, values)
 
 
-def _count(texts: list[str], vocabulary: str) -> list[int]:
+def _count(texts: list[str], vocabulary: str, most_tokens: int) -> list[int]:
+    """Return the tokens of each text; of a long one, those of its beginning, where they are too many already."""
+    beginning = _CHARS_PER_TOKEN * most_tokens
     try:
-        return count_tokens(texts, vocabulary)
+        counts = count_tokens([text[:beginning] for text in texts], vocabulary)
+        for number, text in enumerate(texts):
+            if len(text) > beginning and counts[number] <= most_tokens + 1:  # the cut may have made one more
+                counts[number] = count_tokens([text], vocabulary)[0]
+        return counts
     except LookupError as error:
         raise UserError(f"filter.rules.length.vocabulary: {error}") from error
 
