@@ -261,7 +261,9 @@ def _hub_records(source: Source, root: Path) -> Iterator[SourceRecord]:
         rows = datasets.load_dataset(
             name, source.config, split=source.split, revision=source.revision, streaming=source.streaming
         )
-        there: list[str] = rows.column_names or next((t.column_names for t in rows.with_format("arrow").iter(batch_size=1)), [])
+        there: list[str] = rows.column_names or next(
+            (t.column_names for t in rows.with_format("arrow").iter(batch_size=1)), []
+        )
         if columns := _named_columns(source, there):
             rows = rows.select_columns(columns)
         values = chain.from_iterable(map(_values, rows.with_format("arrow").iter(batch_size=1000)))

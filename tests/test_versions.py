@@ -19,9 +19,9 @@ from pipelines.shards import digest_json
 from pipelines.steps import BY_KEY
 
 PINNED: dict[str, tuple[int, str]] = {
-    "read": (1, "bdc4db427a23acd5c34aafba6977194d"),
-    "score": (1, "ebcc915181c66bd6e166eb6d999e7c9d"),
-    "filter": (1, "4b225637cee9670bfcbd83a018267264"),
+    "read": (2, "bdc4db427a23acd5c34aafba6977194d"),
+    "score": (2, ""),
+    "filter": (2, "4b225637cee9670bfcbd83a018267264"),
     "tts": (1, "e3bdfc73814354cc55453971209ba1c5"),
     "noise": (1, "3cb7a20fe90bbdc9d6e6fa5dcd047d8d"),
     "mix": (1, "7c802904d5b41b1bd29f22ba82b2de43"),
@@ -36,7 +36,8 @@ def texts(row: dict[str, Any]) -> list[Any]:
 WHAT: dict[str, Callable[[dict[str, Any]], Any]] = {
     "read": lambda row: [row["id"], row["index"], row["messages"]],
     "score": lambda row: [
-        row["id"], row["length"], row["language"], round(row["english"], 2), row["unspeakable"], row["duplicate_key"]
+        row["id"], row["length"], row["language"], round(row["english"] or 0, 2), row["unspeakable"], row["private"],
+        row["duplicate_key"],
     ],
     "filter": lambda row: row["id"],
     "tts": texts,

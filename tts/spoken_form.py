@@ -100,7 +100,8 @@ _MARKUP_RULES: tuple[Rule, ...] = (
     (("#",), re.compile(r"#(?=[A-Za-z])"), " hashtag "),
 )
 
+_LOOSE_MARKS = (*(space + mark for mark in ",.;:?!)" for space in " \n\t"), "( ", "(\n", "(\t")
 _SYMBOL_RULES: tuple[Rule, ...] = (
     (ALWAYS, re.compile("|".join(map(re.escape, SYMBOLS))), _symbol),
-    (ALWAYS, re.compile(r"\s+(?=[,.;:?!)](?:\s|$))|(?<=\()\s+"), ""),
+    (_LOOSE_MARKS, re.compile(r"\s+(?=[,.;:?!)](?:\s|$))|(?<=\()\s+"), ""),
 )

@@ -164,6 +164,7 @@ ALWAYS = ("",)
 _MONTHS = tuple(MONTHS)
 _CURRENCIES = tuple(CURRENCIES)
 _DECADES = ("0s", "0's")
+_HALF_DAYS = tuple(a + between + m for a in "AaPp" for between in ("", ".", " ", ". ") for m in "Mm")
 
 NUMBER_RULES: tuple[Rule, ...] = (
     (tuple(NUMBERED), re.compile(rf"(?<!\w)({_any(NUMBERED)})\s?(?=\d)"), lambda m: f"{NUMBERED[m[1]]} "),
@@ -193,7 +194,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
         ),
         _clock,
     ),
-    (ALWAYS, re.compile(r"(?<![\w.:])(1[0-2]|[1-9])\s?([AaPp])\.?\s?[Mm]\b"), _hour),
+    (_HALF_DAYS, re.compile(r"(?<![\w.:])(1[0-2]|[1-9])\s?([AaPp])\.?\s?[Mm]\b"), _hour),
     (
         _CURRENCIES,
         re.compile(rf"([{_CURRENCY}])\s?({_N})\s?[-–]\s?[{_CURRENCY}]?({_N})(?![\d.,]*\d)"),

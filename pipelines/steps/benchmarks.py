@@ -127,7 +127,8 @@ def _find_overlap(job: Job) -> Outcome:
     index = Index.from_table(read_table(job.input(2)))
     benchmarks = read_table(job.input(1), columns=["benchmark"])["benchmark"].to_pylist()
     first = {name: benchmarks.index(name) for name in dict.fromkeys(benchmarks)}
-    rows = pl.read_parquet(job.input(), columns=["normalised", "unspeakable", "private"])
+    table = read_table(job.input(), ["id", "source", "index", "messages", "normalised", "unspeakable", "private"])
+    rows = pl.DataFrame({name: pl.Series(table[name]) for name in ("normalised", "unspeakable", "private")})
     hits = find_hits(index, rows["normalised"].fill_null("").to_list())
     other = (
         rows["normalised"].str.contains(_SPOKEN_OTHERWISE).fill_null(False).to_numpy()
@@ -136,7 +137,7 @@ def _find_overlap(job: Job) -> Outcome:
         & (hits < 0)
     )
     if other.any():
-        messages = read_table(job.input(), columns=["messages"])["messages"].filter(pa.array(other)).to_pylist()
+        messages = table["messages"].filter(pa.array(other)).to_pylist()
         spoken = [" ".join(normalise(spoken_form(text)) for _, text in user_turns(m)) for m in messages]
         hits[np.flatnonzero(other)] = find_hits(index, spoken)
     found = pa.array(
@@ -144,7 +145,7 @@ def _find_overlap(job: Job) -> Outcome:
         pa.string(),
     )
     job.staged.table(overlap_file(job.unit.name), pa.table({"benchmark": found}))
-    hit_rows = read_table(job.input(), ["id", "source", "index", "messages"]).filter(found.is_valid())
+    hit_rows = table.select(["id", "source", "index", "messages"]).filter(found.is_valid())
     hit_rows = hit_rows.append_column("benchmark", found.drop_null())
     job.staged.table(_hits_file(job.unit.name), hit_rows)
     return Outcome(Counts(rows.height, rows.height), {"hits": hit_rows.num_rows})
