@@ -20,7 +20,7 @@ from pipelines.steps import BY_KEY
 
 PINNED: dict[str, tuple[int, str]] = {
     "read": (2, "bdc4db427a23acd5c34aafba6977194d"),
-    "score": (2, ""),
+    "score": (2, "bd7520ec89aac397a13afa8e212e9bb0"),
     "filter": (2, "4b225637cee9670bfcbd83a018267264"),
     "tts": (1, "e3bdfc73814354cc55453971209ba1c5"),
     "noise": (1, "3cb7a20fe90bbdc9d6e6fa5dcd047d8d"),
