@@ -81,7 +81,10 @@ def _scores_of(rule: Options, values: dict[str, Any], text: str) -> Iterator[str
         case LanguageRule(above=above):
             yield f"{values['language']}, English with {values['english']:.3f} (above {above:g})"
         case AnswerRule(repeats_below=below):
+            if values["answer_repeats"] is None:
+                yield "no answer given"
+                return
             yield values["answer_flaw"] or "no flaw"
-            if values["answer_repeats"] is not None:
-                yield f"repeats {values['answer_repeats']:.2f} (below {below:g})"
-            yield f"unspeakable: {values['answer_unspeakable'] or 'no'}"
+            yield f"repeats {values['answer_repeats']:.2f} (below {below:g})"
+            if rule.speakable:
+                yield f"unspeakable: {values['answer_unspeakable'] or 'no'}"

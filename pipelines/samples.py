@@ -35,9 +35,9 @@ def print_explained(console: Console, funnel: Funnel, run_dir: Path) -> None:
     for step in _STEPS:
         if step in funnel.steps:
             for reason, shown in sample_rejects(run_dir / step / "rejects").items():
-                console.print(f"\n[bold]{reason}[/bold]: {funnel.steps[step]['rejected'][reason]:,} rows")
+                console.print(f"\n[bold]{reason}[/bold]: {funnel.steps[step]['rejected'][reason]:,} rows", emoji=False)
                 for detail, text in shown:
-                    console.print(f"  [dim]{escape(detail)}[/dim]  {escape(text)}", soft_wrap=True)
+                    console.print(f"  [dim]{escape(detail)}[/dim]  {escape(text)}", soft_wrap=True, emoji=False)
 
 
 def sample_rejects(folder: Path, samples: int = SAMPLES) -> dict[str, list[tuple[str, str]]]:
