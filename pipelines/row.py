@@ -43,7 +43,7 @@ ROW = pa.schema(
         ("messages", MESSAGES),
         ("exchanges", pa.int32()),  # user messages
         ("answered", pa.bool_()),  # every user message has its answer
-        ("length", pa.int32()),  # BPE tokens of the longest user message; of over 1,024 characters, the first 1,024
+        ("length", pa.int32()),  # BPE tokens of the longest user message; of very long ones, of their beginning
         # What follows, to duplicate_key, is null where the length is beyond score.most_tokens.
         ("predicted_seconds", pa.float32()),  # of speech, for the longest user message
         ("language", pa.string()),  # ISO 639-1, of all user messages together

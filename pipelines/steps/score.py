@@ -28,7 +28,7 @@ from pipelines.row import ROW
 from pipelines.rules import AnswerRule, Filter, LengthRule
 from pipelines.shards import Counts, digest_json, read_table
 
-_CHARS_PER_TOKEN = 8  # nearly twice what English has
+_CHARS_PER_TOKEN = 5  # a little more than English has
 _Rows = NDArray[np.bool_]
 SCORED_ROW = ROW.append(pa.field("normalised", pa.string()))  # user messages as duplicates are sought in them
 
