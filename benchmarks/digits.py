@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from quantize.audio import decode_audio, resample
+from quantize.clips import encode_recordings
 from quantize.mel512 import SHIPPED_CODEBOOK, Mel512, mel_features
 from quantize.tokenizer import SAMPLE_RATE_HZ
 
@@ -43,7 +44,7 @@ def read_clips(folder: Path, tokenizer: Mel512) -> list[Clip]:
         digit, speaker, _ = path.stem.split("_")
         samples, sample_rate_hz = decode_audio(path)
         mel = mel_features(resample(samples, sample_rate_hz, SAMPLE_RATE_HZ))
-        ids = tokenizer.encode(samples, sample_rate_hz)
+        ids = encode_recordings([(samples, sample_rate_hz)], tokenizer)[0]
         clips.append(Clip(int(digit), speaker, mel, tokenizer.rows[ids]))
     if not clips:
         raise ValueError(f"no {{digit}}_{{speaker}}_{{n}}.wav in {folder}")

@@ -20,6 +20,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from quantize.audio import decode_audio, resample
+from quantize.clips import encode_recordings
 from quantize.mel512 import Mel512, mel_features, nearest_rows
 from quantize.sound_string import format_sound
 from quantize.tokenizer import SAMPLE_RATE_HZ
@@ -55,7 +56,7 @@ def report(label: str, data: bytes, tokenizer: Mel512, repeats: int) -> None:
         "mel features": lambda: mel_features(at_16k),
         "codebook": lambda: nearest_rows(features, tokenizer.rows),
         "string": lambda: format_sound(ids),
-        "all": lambda: format_sound(tokenizer.encode(*decode_audio(data))),
+        "all": lambda: format_sound(encode_recordings([decode_audio(data)], tokenizer)[0]),
     }
     seconds = len(samples) / sample_rate_hz
     print(f"{label}: {seconds:.2f} s at {sample_rate_hz} Hz, {len(ids)} tokens")

@@ -14,9 +14,15 @@ from pipelines.funnel import Funnel, funnel_rows, measure, source_table
 from pipelines.graph import Job, Outcome, Outputs, Unit
 from pipelines.recipe import PLACES, Recipe
 from pipelines.shards import Counts, digest_json
+from quantize.run_lengths import LONGEST
 from tts import VOICES_OF
 
 README = "dataset/README.md"
+RUN_LENGTHS = (
+    "Sound strings have run lengths: `<|duration_07|>` before a sound token says that it stands 7 times; 2 to "
+    f"{LONGEST} are written so, longer runs in pieces, single tokens bare. The column `tokens` holds every id. "
+    "A model needs the duration tokens in its vocabulary: `speechmill extend-tokenizer --durations`."
+)
 
 
 def card_unit(recipe: Recipe, outputs: Outputs) -> list[Unit]:
@@ -86,6 +92,7 @@ def _body(job: Job) -> str:
         "## How it was made",
         f"Sound tokens of two tokenizers do not mix: this set's are of `{recipe.quantize.tokenizer}`; the column "
         "`tokenizer` names it with the digest of its model file. Speech is synthetic. Answers were not checked.",
+        *([RUN_LENGTHS] if recipe.export.run_lengths else []),
         f"Recipe (fingerprint `{digest_json(job.made_of['options'])}`):",
         f"```yaml\n{_recipe_yaml(recipe)}```",
     ]

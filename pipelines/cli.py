@@ -29,6 +29,8 @@ Examples:
   speechmill explain-text "What is 2^10?"             each rule's verdict on a text
   speechmill funnel runs/quickstart                   what was rejected, and why, with examples
   speechmill verify configs/quickstart.yaml           re-count every promise
+  speechmill tokens hello.wav                         the sound tokens of a recording
+  speechmill extend-tokenizer qwen --out qwen-sound   sound tokens for a language model
 """
 
 app = typer.Typer(
@@ -55,6 +57,8 @@ def _execute(recipe: Recipe, step: str | None, workers: int | None, address: str
 
     console = make_console()
     passes = passes_for(step)
+    if any(a_pass.key == "quantize" for a_pass in passes):
+        _fetch_models(recipe)
     plans, _ = plan_run(recipe, passes)
     for line in _stale_lines(plans):
         console.print(line, markup=False)
@@ -69,6 +73,14 @@ def _execute(recipe: Recipe, step: str | None, workers: int | None, address: str
         print_funnel(console, measure(outputs), recipe.run_path)
     else:
         console.print(f"{step} is done: {recipe.run_path / step}")
+
+
+def _fetch_models(recipe: Recipe) -> None:
+    """Fetch the tokenizer's files from the Hub, where they are not here yet: fingerprints hold their digest."""
+    try:
+        recipe.quantize.local_files(download=True)
+    except ValueError as error:
+        raise UserError(f"quantize: {error}") from error
 
 
 def _stop(signal_number: int, _frame: object) -> None:
@@ -140,6 +152,43 @@ def fit_codebook(
     codebook = fit(audio or [], out, seed)
     seconds = int(codebook.usage.sum()) / 25
     typer.echo(f"{out}: {len(codebook.rows)} codes, perplexity {codebook.perplexity:.1f}, fitted on {seconds:.0f} s")
+
+
+@app.command("extend-tokenizer")
+def extend_tokenizer(
+    folder: Annotated[Path, typer.Argument(help="a language model's tokenizer: a folder with tokenizer.json")],
+    out: Annotated[Path, typer.Option(help="the folder to write")],
+    codes: Annotated[
+        int | None, typer.Option(min=1, help="how many sound tokens, from <|sound_0000|> on (default: 512)")
+    ] = None,
+    run_: Annotated[
+        Path | None,
+        typer.Option("--run", help="as many as this run's tokenizer has; with durations if its strings have"),
+    ] = None,
+    mask: Annotated[bool, typer.Option("--mask", help="one more, Ichigo's padding: <|sound_0512|> after 512")] = False,
+    durations: Annotated[
+        bool, typer.Option("--durations", help="also <|duration_02|> to <|duration_49|>, for export.run_lengths")
+    ] = False,
+) -> None:
+    """Add the sound tokens to a language model's tokenizer, and say how many embeddings it needs.
+
+    <|sound_start|> and <|sound_end|> become special tokens, the sound tokens plain ones, each of one id. All other
+    files but weights are copied. Ichigo v0.3 has 512 codes and the mask, v0.5 also durations.
+
+    \b
+    Example, on the tokenizer alone of a model from the Hub:
+      hf download Qwen/Qwen2.5-0.5B-Instruct --include "tokenizer*" config.json --local-dir qwen
+      speechmill extend-tokenizer qwen --out qwen-sound --mask
+      speechmill extend-tokenizer qwen --out qwen-mine --run runs/quickstart
+    """
+    from pipelines.extend_tokenizer import extend, of_run, vocabulary
+
+    if run_ and (codes or mask):
+        raise UserError("--run says how many sound tokens there are, a mask among them: leave out --codes and --mask")
+    count, runs = of_run(run_) if run_ else (codes or 512, False)
+    extended = extend(folder, out, vocabulary(count, mask, durations or runs))
+    for line in extended.said(out):
+        typer.echo(line)
 
 
 app.add_typer(tell.app)

@@ -117,6 +117,7 @@ class Pass:
     run: Callable[[Job], Outcome]
     one_to_one: bool = False  # shard k in, shard k out
     light: bool = False  # columns in, columns out: done in threads sooner than workers would start
+    gpus: Callable[[Recipe], float] = lambda recipe: 0  # what each worker needs of a GPU
 
     @property
     def step(self) -> str:

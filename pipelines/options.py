@@ -25,7 +25,8 @@ from pydantic import (
 
 from noise import NOISE_KINDS
 from pipelines.tasks import TASKS
-from quantize import SHIPPED_MODELS, TOKENIZERS
+from quantize import TOKENIZERS, Compute, model_files
+from quantize.tokenizer import Precision
 from tts import ENGINES, VOICES_OF
 
 FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # names become parts of paths
@@ -174,18 +175,46 @@ class Quantize(Options):
     """Speech -> sound tokens, 25 a second."""
 
     tokenizer: Annotated[str, _known("tokenizer", list(TOKENIZERS))] = Field("mel512", description="who listens")
-    model: str | None = Field(None, description="its model file, as fit-codebook writes; default: the shipped one")
+    model: str | None = Field(
+        None, description="its checkpoint: a path, or owner/name:file@revision on the Hub; default: its own"
+    )
+    whisper: str | None = Field(
+        None, description="of WhisperVQ, its encoder: a .pt file, a Hugging Face folder, or owner/name@revision"
+    )
+    precision: Precision = Field("fp32", description="fp32 is exact; bf16 and fp16 are faster on a GPU, nearly equal")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the worker's GPU, where it has one")
+    gpus: float = Field(0, ge=0, description="of each worker: 1, or a share such as 0.5; 0: workers on CPUs")
+    batch_size: int | None = Field(None, ge=1, description="clips at once; default: what the free memory holds")
+    compile: bool = Field(False, description="torch.compile the model: a slower start, a faster run on a GPU")
+    too_long: Literal["split", "reject"] = Field(
+        "split", description="more than the tokenizer hears at once (30 s): split where it is quiet, or reject"
+    )
+    mask_code: Literal["drop", "keep", "reject"] = Field(
+        "drop", description="the padding's id, where a model emits it in speech: drop it, keep it, or reject the row"
+    )
 
     @model_validator(mode="after")
-    def _model_exists(self) -> Quantize:
-        if not self.model_path.is_file():
-            raise ValueError(f"model: there is no file {self.model_path.absolute()}")
+    def _files_are_there(self) -> Quantize:
+        self.local_files(download=False)
         return self
 
     @property
-    def model_path(self) -> Path:
-        """The model file."""
-        return Path(self.model) if self.model else SHIPPED_MODELS[self.tokenizer]
+    def files(self) -> dict[str, str | None]:
+        """The places of the model's files that are given, by role."""
+        return {"model": self.model, "whisper": self.whisper}
+
+    @property
+    def compute(self) -> Compute:
+        """What the model runs on."""
+        share = self.gpus if 0 < self.gpus < 1 else 1.0
+        return Compute(self.device, self.precision, self.batch_size, share, self.compile)
+
+    def local_files(self, *, download: bool) -> dict[str, Path] | None:
+        """Return the model's files, by role; None where they are on the Hub and not in its cache.
+
+        Raises ModelError, a ValueError, naming the place and the remedy.
+        """
+        return model_files(self.tokenizer, self.files, download=download)
 
 
 class Noise(Options):
@@ -241,3 +270,6 @@ class Export(Options):
         256 * 10**6, description="uncompressed bytes of a file, as datasets' max_shard_size counts: 256 MB"
     )
     audio: bool = Field(False, description="also a config `audio`: the speech itself, a row an utterance")
+    run_lengths: bool = Field(
+        False, description="write a token that repeats once, after its count: <|duration_07|> (Ichigo v0.5)"
+    )

@@ -102,16 +102,19 @@ def _check_address(address: str) -> None:
 
 
 class _Pool:
+    """Workers of one CPU each, and a share of a GPU while a pass needs it."""
+
     def __init__(self, size: int) -> None:
         self._size = size
+        self._gpus = 0.0
         self._idle: list[Any] = []
 
     def perform_all(self, orders: Sequence[Order]) -> Iterator[tuple[Order, Record]]:
-        """Give out orders to idle workers; yield each as it is done."""
+        """Give out the orders of a pass to idle workers; yield each as it is done."""
         waiting = list(reversed(orders))
         deaths: Counter[str] = Counter()
         running: dict[Any, tuple[Any, Order]] = {}
-        self._grow(min(self._size, len(orders)))
+        self._grow(min(self._use_gpus(orders[0].gpus) if orders else 0, len(orders)))
         while waiting or running:
             while waiting and self._idle:
                 worker, order = self._idle.pop(), waiting.pop()
@@ -135,9 +138,31 @@ class _Pool:
             self._idle.append(worker)
             yield order, record
 
+    def _use_gpus(self, gpus: float) -> int:
+        """Let workers have this much of a GPU each; return how many there may be.
+
+        Others are ended first: they would hold the CPUs that the new ones wait for. Raises UserError
+        where no GPU has room.
+        """
+        if gpus != self._gpus:
+            for worker in self._idle:
+                ray.kill(worker)
+            self._idle, self._gpus = [], gpus
+        if not gpus:
+            return self._size
+        total = ray.cluster_resources().get("GPU", 0)
+        fit = int(total) * int(1 / gpus) if gpus <= 1 else int(total / gpus)
+        if not fit:
+            raise UserError(
+                f"quantize.gpus: workers of {gpus:g} GPUs each want {gpus:g}; this cluster has {total:g}. "
+                "Set quantize.gpus=0 to compute on CPUs."
+            )
+        return min(self._size, fit)
+
     def _grow(self, idle: int) -> None:
         """Start workers until this many are idle, and wait until they run."""
-        new = [_Worker.options(num_cpus=1).remote() for _ in range(idle - len(self._idle))]  # type: ignore[attr-defined]
+        options = {"num_cpus": 1, "num_gpus": self._gpus}
+        new = [_Worker.options(**options).remote() for _ in range(idle - len(self._idle))]  # type: ignore[attr-defined]
         try:
             ray.get([worker.ready.remote() for worker in new], timeout=START_SECONDS)
         except GetTimeoutError as error:

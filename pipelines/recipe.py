@@ -32,7 +32,12 @@ from pipelines.options import (
 from pipelines.rules import RULES, Filter, LengthRule
 
 # Where things lie, and so no part of what they are: left out of the card and its fingerprint.
-PLACES: dict[str, Any] = {"run_dir": True, "root": True, "quantize": {"model"}, "sources": {"__all__": {"path"}}}
+PLACES: dict[str, Any] = {
+    "run_dir": True,
+    "root": True,
+    "quantize": {"model", "whisper"},
+    "sources": {"__all__": {"path"}},
+}
 
 
 class Recipe(Options):
@@ -118,9 +123,8 @@ def load_recipe(path: Path, changes: Sequence[str] = (), run_dir: str | None = N
 
 def _anchored(recipe: Recipe) -> Recipe:
     """Return the recipe with absolute paths: a Ray worker's working directory may be another."""
-    quantize = recipe.quantize
-    if quantize.model is not None:
-        quantize = quantize.model_copy(update={"model": str(quantize.model_path.absolute())})
+    local = {role: place for role, place in recipe.quantize.files.items() if place and Path(place).exists()}
+    quantize = recipe.quantize.model_copy(update={role: str(Path(place).absolute()) for role, place in local.items()})
     paths = {"run_dir": str(recipe.run_path), "root": str(Path(recipe.root).absolute()), "quantize": quantize}
     return recipe.model_copy(update=paths)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import pyarrow.parquet as pq
 
@@ -15,9 +16,27 @@ from pipelines.shards import row_writer
 ERRORS_AT_LEAST = 20  # a shard may lose this many rows to unforeseen errors,
 ERRORS_SHARE = 0.05  # or this share of its rows; more means that the engine or the recipe is broken
 
+P = ParamSpec("P")
+T = TypeVar("T")
+Done = tuple[Row, Row | Exception]  # a row, and what became of it: the row that goes on, or what ends it
+
 
 class Reject(Exception):
     """Ends a row: the message is "rule:detail", counted by its rule."""
+
+
+def attempt(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T | Exception:
+    """Return the result of work on one row, or the exception that it raised: the one guard, so that a row's failure
+    is that row's reason.
+
+    Raises what is not a row's fault: RunError, UserError, OSError, MemoryError.
+    """
+    try:
+        return work(*arguments, **named)
+    except (RunError, UserError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        return error
 
 
 def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[Row]:
@@ -28,29 +47,30 @@ def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[Row]:
 
 
 def run_rowwise(job: Job, folder: str, work: Callable[[Row], Row]) -> Outcome:
-    """Apply `work` to each row of the unit's shard and commit nothing yet.
+    """Apply `work` to each row of the unit's shard, as `run_stream` does."""
+    return run_stream(job, folder, lambda rows: ((row, attempt(work, row)) for row in rows))
 
-    A row whose work raises Reject ends with that reason. A row whose work raises anything unforeseen
-    ends with `<step>.error:<what>`; past a limit of such rows the run stops, raising RunError.
+
+def run_stream(job: Job, folder: str, work: Callable[[Iterator[Row]], Iterable[Done]]) -> Outcome:
+    """Send the rows of the unit's shard through `work`, which gives each back, in order, and commit nothing yet.
+
+    A row that ends with Reject has that reason. A row that ends with anything unforeseen has
+    `<step>.error:<what>`; past a limit of such rows the run stops, raising RunError.
     """
     shard = job.unit.name
     errors = 0
     with row_writer(job.staged, folder, shard, ROW, REJECTED_ROW) as writer:
-        for number, row in enumerate(read_rows(job.input())):
-            try:
-                result = work(row)
-            except Reject as reject:
-                writer.reject(row, f"{folder}.{reject}")
-            except (RunError, UserError, OSError):
-                raise  # not this row's fault
-            except Exception as error:  # the one guard: a row's failure is the row's reason
+        for number, (row, result) in enumerate(work(read_rows(job.input()))):
+            if isinstance(result, Reject):
+                writer.reject(row, f"{folder}.{result}")
+            elif isinstance(result, Exception):
                 errors += 1
                 if errors > max(ERRORS_AT_LEAST, ERRORS_SHARE * job.unit.rows):
                     raise RunError(
                         f"{folder} {shard}: {errors} of the first {number + 1} rows failed, the last "
-                        f"({row['id']}) with {type(error).__name__}: {error}"
-                    ) from error
-                writer.reject(row, f"{folder}.error:{type(error).__name__}: {error}")
+                        f"({row['id']}) with {type(result).__name__}: {result}"
+                    ) from result
+                writer.reject(row, f"{folder}.error:{type(result).__name__}: {result}")
             else:
                 writer.keep(result)
         counts = writer.finish(pq.read_metadata(job.input()).num_rows)

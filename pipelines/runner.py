@@ -33,6 +33,7 @@ class Order:
     unit: Unit
     made_of: dict[str, object]
     token: str  # of the lock, so that a worker of a dead driver commits nothing
+    gpus: float = 0  # that its worker needs
 
 
 class Executor(Protocol):
@@ -133,7 +134,9 @@ def run(
             plan = plan_pass(recipe, a_pass, outputs)
             made = {u.unit.name: u.record for u in plan.units if u.state == "done" and u.record}
             orders = [
-                Order(recipe, a_pass.key, u.unit, dict(u.made_of), token) for u in plan.units if u.state != "done"
+                Order(recipe, a_pass.key, u.unit, dict(u.made_of), token, a_pass.gpus(recipe))
+                for u in plan.units
+                if u.state != "done"
             ]
             if orders:
                 if not a_pass.light:

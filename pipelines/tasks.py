@@ -13,7 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.row import MESSAGES, Row, user_turns
-from quantize.sound_string import format_sound
+from quantize.run_lengths import format_runs
+from quantize.sound_string import MOST_CODES, format_sound
 
 # Asked before the sound; each in words alone, because a special token for transcription cost the
 # original 11 to 15 MMLU points (arXiv 2410.15316, table 6).
@@ -63,11 +64,23 @@ class Shape:
 
 
 @dataclass(frozen=True)
+class Writing:
+    """How pairs are written: the seed that draws instructions' wording, and whether sounds have run lengths."""
+
+    seed: int
+    run_lengths: bool = False
+
+    def sound(self, tokens: list[int]) -> str:
+        """Return the sound string of an utterance, of whichever tokenizer."""
+        return format_runs(tokens, MOST_CODES) if self.run_lengths else format_sound(tokens, MOST_CODES)
+
+
+@dataclass(frozen=True)
 class Task:
     """A kind of pair: which rows may serve it, and its conversation and columns."""
 
     suits: Callable[[Shape], bool]
-    render: Callable[[Row, int], dict[str, Any]]
+    render: Callable[[Row, Writing], dict[str, Any]]
 
 
 def _sounds(row: Row) -> dict[int, list[int]]:
@@ -78,22 +91,22 @@ def _sounds(row: Row) -> dict[int, list[int]]:
     return sounds
 
 
-def _spoken_chat(row: Row) -> list[dict[str, str]]:
+def _spoken_chat(row: Row, writing: Writing) -> list[dict[str, str]]:
     """Return the messages with every user turn as its sound; system and assistant stay text."""
     sounds = _sounds(row)
     return [
-        {**message, "content": format_sound(sounds[turn])} if message["role"] == "user" else message
+        {**message, "content": writing.sound(sounds[turn])} if message["role"] == "user" else message
         for turn, message in enumerate(row["messages"])
     ]
 
 
-def _single(row: Row, conversations: list[dict[str, str]], answer: str) -> dict[str, Any]:
+def _single(row: Row, writing: Writing, conversations: list[dict[str, str]], answer: str) -> dict[str, Any]:
     """Return the columns of a pair with one sound."""
     ((turn, text),) = user_turns(row["messages"])
     tokens = _sounds(row)[turn]
     return {
         "conversations": conversations,
-        "prompt": format_sound(tokens),
+        "prompt": writing.sound(tokens),
         "text_prompt": text,
         "answer": answer,
         "tokens": tokens,
@@ -101,19 +114,19 @@ def _single(row: Row, conversations: list[dict[str, str]], answer: str) -> dict[
     }
 
 
-def _speech_instruction(row: Row, seed: int) -> dict[str, Any]:
-    return _single(row, _spoken_chat(row), row["messages"][-1]["content"])
+def _speech_instruction(row: Row, writing: Writing) -> dict[str, Any]:
+    return _single(row, writing, _spoken_chat(row, writing), row["messages"][-1]["content"])
 
 
-def _transcription(row: Row, seed: int) -> dict[str, Any]:
+def _transcription(row: Row, writing: Writing) -> dict[str, Any]:
     ((turn, text),) = user_turns(row["messages"])
-    digest = hashlib.blake2b(f"{seed}/transcription/{row['id']}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(f"{writing.seed}/transcription/{row['id']}".encode(), digest_size=8).digest()
     instruction = TRANSCRIPTION_INSTRUCTIONS[int.from_bytes(digest) % len(TRANSCRIPTION_INSTRUCTIONS)]
-    question = f"{instruction} {format_sound(_sounds(row)[turn])}"
-    return _single(row, [{"role": "user", "content": question}, {"role": "assistant", "content": text}], text)
+    question = f"{instruction} {writing.sound(_sounds(row)[turn])}"
+    return _single(row, writing, [{"role": "user", "content": question}, {"role": "assistant", "content": text}], text)
 
 
-def _text_only(row: Row, seed: int) -> dict[str, Any]:
+def _text_only(row: Row, writing: Writing) -> dict[str, Any]:
     ((_, text),) = user_turns(row["messages"])
     return {
         "conversations": row["messages"],
@@ -125,12 +138,12 @@ def _text_only(row: Row, seed: int) -> dict[str, Any]:
     }
 
 
-def _chat(row: Row, seed: int) -> dict[str, Any]:
-    return {"conversations": _spoken_chat(row)}
+def _chat(row: Row, writing: Writing) -> dict[str, Any]:
+    return {"conversations": _spoken_chat(row, writing)}
 
 
-def _inaudible(row: Row, seed: int) -> dict[str, Any]:
-    pair = _single(row, _spoken_chat(row), row["messages"][-1]["content"])
+def _inaudible(row: Row, writing: Writing) -> dict[str, Any]:
+    pair = _single(row, writing, _spoken_chat(row, writing), row["messages"][-1]["content"])
     return {**pair, "text_prompt": None, "length": None}
 
 
@@ -144,7 +157,7 @@ TASKS: dict[str, Task] = {
 }
 
 
-def render(row: Row, task: str, index: int, seed: int) -> dict[str, Any]:
+def render(row: Row, task: str, index: int, writing: Writing) -> dict[str, Any]:
     """Return one row of a dataset (the columns of PAIR; absent ones are null)."""
     first = row["spoken"][0]
     return {
@@ -157,5 +170,5 @@ def render(row: Row, task: str, index: int, seed: int) -> dict[str, Any]:
         "voice": first["voice"],
         "tts": first["tts"],
         "tokenizer": first["tokenizer"],
-        **TASKS[task].render(row, seed),
+        **TASKS[task].render(row, writing),
     }

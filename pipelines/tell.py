@@ -170,3 +170,31 @@ def explain_text(
     for verdict in explain(sys.stdin.read() if text == "-" else text, answer, options):
         table.add_row(verdict.rule, "keep" if verdict.reject is None else "reject", verdict.score)
     make_console().print(table, markup=False)
+
+
+@app.command()
+def tokens(
+    audio: Annotated[list[Path], typer.Argument(help="recordings: wav, flac, mp3, opus, ...", metavar="AUDIO...")],
+    tokenizer: Annotated[str, typer.Option(help="as --compare takes it")] = "mel512",
+    compare: Annotated[
+        tuple[str, str] | None, typer.Option(help="two tokenizers instead: how far their tokens agree", metavar="A B")
+    ] = None,
+) -> None:
+    """Print the sound tokens of recordings, or how far two tokenizers, or two precisions of one, agree.
+
+    A tokenizer is NAME, or NAME:option=value,...: of the options of `quantize`, such as model, whisper, precision.
+
+    \b
+    Examples:
+      speechmill tokens hello.wav
+      speechmill tokens hello.wav --tokenizer whispervq:model=vq.model,whisper=medium.pt
+      speechmill tokens a.wav b.flac --compare whispervq-v3-7lang whispervq-v3-7lang:precision=bf16
+    """
+    from pipelines.tokens import compared, listed, load
+
+    if compare is None:
+        lines = listed(audio, load(tokenizer))
+    else:
+        lines = compared(audio, load(compare[0]), load(compare[1]))
+    for line in lines:
+        typer.echo(line)

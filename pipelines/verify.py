@@ -23,7 +23,8 @@ from pipelines.row import reason_of
 from pipelines.rowwise import read_rows
 from pipelines.shards import Counts, Record, digest_file, digest_json, read_record
 from pipelines.tasks import TRANSCRIPTION_INSTRUCTIONS
-from quantize.sound_string import parse_sound
+from quantize.run_lengths import parse_runs
+from quantize.sound_string import MOST_CODES, parse_sound
 
 SHOWN = 5  # failures of one promise that are shown
 
@@ -52,6 +53,12 @@ class Run:
         """Return the shards of rows that a pass wrote."""
         names = [n for record in self.records.get(key, {}).values() for n in record.facts.get("shards", {})]
         return {name: self.folder / key / f"{name}.parquet" for name in names}
+
+    @property
+    def sounds(self) -> dict[str, Any]:
+        """What `quantize` noted of its tokenizer; empty where no row had speech."""
+        noted = [record.facts for record in self.records.get("quantize", {}).values()]
+        return {**noted[0], "mask_tokens": sum(facts["mask_tokens"] for facts in noted)} if noted else {}
 
     def dataset(self, mixture: str) -> list[Path]:
         """Return a mixture's files, as the records name them."""
@@ -84,7 +91,7 @@ def verify(run: Run) -> list[Promise]:
         ("nothing between the steps: rows in = rows that the step before kept", _chain),
         ("manifests are the sums of their shards", _manifests),
         ("row ids differ", _row_ids),
-        ("tokens = floor(25 x seconds) +- 1, ids in range, in every utterance", _utterances),
+        ("as many tokens as the seconds give, ids in range, in every utterance", _utterances),
         ("quotas are exact", _quotas),
         ("chosen ids are the lockfile's", _lockfile),
         ("refusals stay under the ceiling", _refusals),
@@ -180,14 +187,18 @@ def _utterances(run: Run) -> Checks:
         for name, path in run.shards(step).items():
             for row in read_rows(path, ["id", "spoken"]):
                 for utterance in row["spoken"]:
-                    wrong = _wrong_tokens(utterance["tokens"], utterance["seconds"])
+                    wrong = _wrong_tokens(utterance["tokens"], utterance["seconds"], run)
                     yield f"{step}/{name} {row['id']}: {wrong}" if wrong else None
 
 
-def _wrong_tokens(tokens: list[int], seconds: float) -> str | None:
-    if abs(len(tokens) - math.floor(25 * seconds)) > 1:
+def _wrong_tokens(tokens: list[int], seconds: float, run: Run) -> str | None:
+    """Return what is wrong with an utterance's tokens: resampling may move their number by one of 25 a second."""
+    rate, n_codes = run.sounds["tokens_per_second"], run.sounds["n_codes"]
+    expected, slack = math.floor(rate * seconds), max(1, rate // 25)
+    fewest = 1 if run.sounds["mask_tokens"] and run.recipe.quantize.mask_code == "drop" else expected - slack
+    if not fewest <= len(tokens) <= expected + slack:
         return f"{len(tokens)} tokens for {seconds:.3f} s"
-    return _unless(all(0 <= token < 512 for token in tokens), "a token id out of 0..511")
+    return _unless(all(0 <= token < n_codes for token in tokens), f"a token id out of 0..{n_codes - 1}")
 
 
 def _tasks(run: Run, mixture: str) -> Counter[str]:
@@ -242,21 +253,22 @@ def _pairs(run: Run) -> Checks:
                 seen.add(pair["id"])
                 index += 1
                 try:
-                    wrong = _wrong_with(pair, run.recipe)
+                    wrong = _wrong_with(pair, run)
                 except ValueError as error:
                     wrong = str(error)
                 yield f"{where}: {wrong}" if wrong else None
 
 
-def _wrong_with(pair: dict[str, Any], recipe: Recipe) -> str | None:
+def _wrong_with(pair: dict[str, Any], run: Run) -> str | None:
     """Return what is wrong with a pair; raises ValueError for a sound that does not parse."""
     chat, task = pair["conversations"], pair["task"]
+    parse = parse_runs if run.recipe.export.run_lengths else parse_sound
     users = [m["content"] for m in chat if m["role"] == "user"]
     if chat[-1]["role"] != "assistant" or len(users) != {"two_turn": 2, "four_turn": 4}.get(task, 1):
         return "the conversation has another shape than its task"
     if task in ("two_turn", "four_turn"):
         for content in users:
-            parse_sound(content)
+            parse(content, MOST_CODES)
         nulls = ("prompt", "text_prompt", "answer", "tokens", "seconds")
         return next((f"{column} is not null" for column in nulls if pair[column] is not None), None)
     if pair["answer"] != chat[-1]["content"]:
@@ -264,7 +276,7 @@ def _wrong_with(pair: dict[str, Any], recipe: Recipe) -> str | None:
     if task == "text_only":
         filled = any(pair[column] is not None for column in ("prompt", "tokens", "seconds"))
         return "it has sound" if filled or users != [pair["text_prompt"]] else None
-    if parse_sound(pair["prompt"]) != pair["tokens"]:
+    if parse(pair["prompt"], MOST_CODES) != pair["tokens"]:
         return "prompt and tokens differ"
     if task == "transcription":
         instruction, _, sound = users[0].rpartition(" ")
@@ -274,6 +286,6 @@ def _wrong_with(pair: dict[str, Any], recipe: Recipe) -> str | None:
         sound = users[0]
     if sound != pair["prompt"]:
         return "the user message is not the prompt"
-    if recipe.tts.too_long == "split":  # several utterances: each was checked in its shard
+    if run.recipe.tts.too_long == "split":  # several utterances: each was checked in its shard
         return None
-    return _wrong_tokens(pair["tokens"], pair["seconds"])
+    return _wrong_tokens(pair["tokens"], pair["seconds"], run)

@@ -4,6 +4,7 @@ It stands in for WhisperVQ where no weights can be had: same rate, same strings,
 codes, but it hears acoustics and knows no words. docs/quantize.md says how far that carries.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,17 +12,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quantize import SHIPPED_MODELS, model_digest
-from quantize.audio import resample
 from quantize.codebook import load_codebook
+from quantize.mel import HOP_SAMPLES, N_FFT
+from quantize.models import path_digest
 from quantize.one_thread import one_thread
-from quantize.tokenizer import MAX_SECONDS, SAMPLE_RATE_HZ, SAMPLES_PER_TOKEN, TOKENS_PER_SECOND, check_audio
+from quantize.tokenizer import (
+    MAX_SECONDS,
+    SAMPLE_RATE_HZ,
+    SAMPLES_PER_TOKEN,
+    TOKENS_PER_SECOND,
+    Ids,
+    Precision,
+    Samples,
+    check_audio,
+)
 
-SHIPPED_CODEBOOK = SHIPPED_MODELS["mel512"]
+SHIPPED_CODEBOOK = Path(__file__).with_name("mel512.safetensors")
 
 # The spectrogram is Whisper's: https://github.com/openai/whisper/blob/main/whisper/audio.py
-N_FFT = 400
-HOP_SAMPLES = 160
 N_MELS = 80
 FRAMES_PER_TOKEN = SAMPLES_PER_TOKEN // HOP_SAMPLES
 assert FRAMES_PER_TOKEN * HOP_SAMPLES == SAMPLES_PER_TOKEN
@@ -45,23 +53,28 @@ class Mel512:
     """The tokenizer of a mel512 codebook file; the shipped one unless another path is given."""
 
     name = "mel512"
+    precision: Precision = "fp32"
+    mask_code = None
+    sample_rate_hz = SAMPLE_RATE_HZ
     tokens_per_second = TOKENS_PER_SECOND
     max_seconds = MAX_SECONDS
+    batch_size = 1
+    device = "cpu"
 
     def __init__(self, path: Path = SHIPPED_CODEBOOK) -> None:
         codebook, metadata = load_codebook(path)
         if metadata.get("features") != FEATURES or codebook.rows.shape[1] != N_CEPSTRA:
             raise ValueError(f"{path} was fitted on other features: {metadata.get('features')!r}, not {FEATURES!r}")
-        self.digest = model_digest(path)
+        self.digest = path_digest(path)
         self.n_codes = len(codebook.rows)
         self.rows = codebook.rows
 
-    def encode(self, samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.uint16]:
-        """Return uint16 (samples at 16 kHz // 640,), as `Tokenizer.encode` says."""
-        check_audio(samples, sample_rate_hz, self.max_seconds)
+    def encode(self, clips: Sequence[Samples]) -> list[Ids]:
+        """Return uint16 (n_samples // 640,) for each float32 (n_samples,) at 16 kHz, as `Tokenizer.encode` says."""
+        for clip in clips:
+            check_audio(clip, SAMPLE_RATE_HZ, MAX_SECONDS)
         with one_thread():
-            features = mel_features(resample(samples, sample_rate_hz, SAMPLE_RATE_HZ))
-        return nearest_rows(features, self.rows)
+            return [nearest_rows(mel_features(clip), self.rows) for clip in clips]
 
 
 def mel_features(samples: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,6 +1,8 @@
-"""What a sound tokenizer is: audio in, ids at 25 per second out (the shape of Ichigo's WhisperVQ)."""
+"""What a sound tokenizer is: audio in, ids at a fixed rate out (the shape of Ichigo's WhisperVQ)."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +13,26 @@ SAMPLES_PER_TOKEN = SAMPLE_RATE_HZ // TOKENS_PER_SECOND
 assert SAMPLES_PER_TOKEN * TOKENS_PER_SECOND == SAMPLE_RATE_HZ
 
 MAX_SECONDS = 30.0
-"""One Whisper window. Ichigo's tokenizer cuts what is longer; `check_audio` refuses it."""
+"""One Whisper window. Upstream cuts what is longer; `check_audio` refuses it, `clips.pieces` splits it."""
+
+Samples = NDArray[np.float32]
+Ids = NDArray[np.uint16]
+Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class AudioError(ValueError):
     """Audio that holds nothing to tokenize: undecodable, empty, or not finite."""
+
+
+@dataclass(frozen=True)
+class Compute:
+    """What a tokenizer's model runs on."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: cuda where there is one
+    precision: Precision = "fp32"
+    batch_size: int | None = None  # clips at once; None: found from the free memory
+    gpu_share: float = 1.0  # of the GPU's memory, where several workers share it
+    compile: bool = False  # torch.compile the model for its one shape
 
 
 class Tokenizer(Protocol):
@@ -27,29 +44,55 @@ class Tokenizer(Protocol):
 
     @property
     def digest(self) -> str:
-        """blake2b (128 bits, hex) of the model file's bytes: tokens of two digests must not be mixed."""
+        """blake2b (128 bits, hex) of the model files' bytes: tokens of two digests must not be mixed."""
+
+    @property
+    def precision(self) -> Precision:
+        """What the model computes in; tokens of two precisions mostly agree."""
 
     @property
     def n_codes(self) -> int:
-        """Ids 0 .. n_codes-1 are emitted; id n_codes is Ichigo's padding and never comes out."""
+        """Ids 0 .. n_codes-1 are emitted, the mask code among them where there is one."""
+
+    @property
+    def mask_code(self) -> int | None:
+        """The id that stands for padding; a model may emit it in speech all the same."""
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """The rate of the samples that `encode` takes."""
 
     @property
     def tokens_per_second(self) -> int:
-        """25 for every tokenizer that writes Ichigo's strings."""
+        """25 for every tokenizer that writes Ichigo's strings today."""
 
     @property
     def max_seconds(self) -> float:
         """The longest clip that `encode` takes."""
 
-    def encode(self, samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.uint16]:
-        """Return uint16 (samples at 16 kHz // 640,) for float32 (n_samples,) mono at `sample_rate_hz`.
+    @property
+    def batch_size(self) -> int:
+        """How many clips `encode` does best at once."""
 
-        Raises AudioError for empty or non-finite samples, ValueError for the wrong shape or type or
-        more than `max_seconds`.
+    @property
+    def device(self) -> str:
+        """Where the model runs, as the vendor names it; kept with what it made."""
+
+    def encode(self, clips: Sequence[Samples]) -> list[Ids]:
+        """Return uint16 (n_tokens,) for each float32 (n_samples,) at `sample_rate_hz`, whatever the others are.
+
+        A clip of less than a token gives none. Raises AudioError for empty or non-finite samples,
+        ValueError for the wrong shape or type or more than `max_seconds`, MemoryError where the
+        device has no room for `batch_size` clips.
         """
 
 
-def check_audio(samples: NDArray[np.float32], sample_rate_hz: int, max_seconds: float) -> None:
+def label(tokenizer: Tokenizer) -> str:
+    """Return what rows say of their tokenizer: name@digest/precision."""
+    return f"{tokenizer.name}@{tokenizer.digest[:12]}/{tokenizer.precision}"
+
+
+def check_audio(samples: Samples, sample_rate_hz: int, max_seconds: float) -> None:
     """Raise unless `samples` is float32 (n_samples,), finite, not empty and no longer than `max_seconds`."""
     if samples.ndim != 1 or samples.dtype != np.float32:
         raise ValueError(f"samples must be float32 (n_samples,), not {samples.dtype} {samples.shape}")

@@ -21,11 +21,12 @@ from pipelines.row import AUDIO
 from pipelines.rowwise import read_rows
 from pipelines.shards import ROWS_PER_GROUP, Counts
 from pipelines.steps.mix import chosen_file
-from pipelines.tasks import PAIR, render
+from pipelines.tasks import PAIR, Writing, render
+from quantize.run_lengths import DURATION_LENGTH, LONGEST
+from quantize.sound_string import TOKEN_LENGTH
 
 LAYOUT = "export.layout/all.parquet"
 RENDERED = PAIR.append(pa.field("file", pa.int32()))
-TOKEN_BYTES = len("<|sound_0000|>") * 2 + 8  # a token stands in `prompt`, `conversations` and `tokens`
 ROW_BYTES = 300  # ids, roles, names and offsets of one pair
 PAIRS_PER_GROUP = 1000
 
@@ -49,9 +50,10 @@ def _lay_out(job: Job) -> Outcome:
         pl.read_parquet(job.staged.run_dir / chosen_file(name)).with_columns(mixture=pl.lit(name)) for name in mixtures
     )
     paths = [name for name in job.unit.inputs if name not in map(chosen_file, mixtures)]
-    sizes = pl.concat([_sizes(job.staged.run_dir, path) for path in paths])
+    sizes = pl.concat([_sizes(job.staged.run_dir / path, path, job.recipe.export.run_lengths) for path in paths])
     sized = chosen.join(sizes, on=["path", "row"], how="left", maintain_order="left")
-    spoken = pl.when(pl.col("task") == "text_only").then(0).otherwise(pl.col("tokens") * TOKEN_BYTES)
+    sound = pl.col("sound_bytes") * 2 + pl.col("tokens") * 8  # `prompt` and `conversations`; `tokens`
+    spoken = pl.when(pl.col("task") == "text_only").then(0).otherwise(sound)
     sized = sized.with_columns(size=(pl.col("text_bytes") * 2 + spoken + ROW_BYTES))
     layout, names, first = [], [], 0
     for name in mixtures:
@@ -66,17 +68,28 @@ def _lay_out(job: Job) -> Outcome:
     return Outcome(facts={"files": names})
 
 
-def _sizes(run_dir: Path, path: str) -> pl.DataFrame:
-    """Return (path, row, text_bytes, tokens) of a shard's rows."""
-    rows = pl.read_parquet(run_dir / path, columns=["messages", "spoken"])
+def _sizes(file: Path, path: str, run_lengths: bool) -> pl.DataFrame:
+    """Return (path, row, text_bytes, tokens, sound_bytes) of a shard's rows."""
+    rows = pl.read_parquet(file, columns=["messages", "spoken"])
     content = pl.element().struct.field("content").str.len_bytes()
-    tokens = pl.element().struct.field("tokens").list.len()
+    tokens = pl.element().struct.field("tokens")
+    count = tokens.list.len().cast(pl.Int64)
+    written = tokens.list.eval(run_bytes()).list.sum() if run_lengths else count * TOKEN_LENGTH
     return rows.select(
         pl.lit(path).alias("path"),
         pl.int_range(pl.len(), dtype=pl.Int32).alias("row"),
         pl.col("messages").list.eval(content).list.sum().cast(pl.Int64).alias("text_bytes"),
-        pl.col("spoken").list.eval(tokens).list.sum().cast(pl.Int64).alias("tokens"),
+        pl.col("spoken").list.eval(count).list.sum().cast(pl.Int64).alias("tokens"),
+        pl.col("spoken").list.eval(written).list.sum().cast(pl.Int64).alias("sound_bytes"),
     )
+
+
+def run_bytes() -> pl.Expr:
+    """Return the bytes that `format_runs` writes for each run of a list of ids."""
+    run = pl.element().rle().struct.field("len").cast(pl.Int64)
+    written = (run + LONGEST - 1) // LONGEST
+    bare = (run % LONGEST == 1).cast(pl.Int64)  # the last token of a run that stands without a duration
+    return written * TOKEN_LENGTH + (written - bare) * DURATION_LENGTH
 
 
 def _render(job: Job) -> Outcome:
@@ -85,10 +98,11 @@ def _render(job: Job) -> Outcome:
     wanted = layout.filter(pl.col("path") == source)
     rows = list(read_rows(job.input()))
     name = job.unit.name
+    writing = Writing(job.recipe.seed, job.recipe.export.run_lengths)
     with job.staged.parquet(f"export.render/{name}.parquet", RENDERED) as writer:
         for (file,), group in wanted.group_by("file", maintain_order=True):
             pairs = [
-                {**render(rows[row], task, order, job.recipe.seed), "file": file}
+                {**render(rows[row], task, order, writing), "file": file}
                 for row, task, order in group.select("row", "task", "order").iter_rows()
             ]
             writer.write_table(pa.Table.from_pylist(pairs, schema=RENDERED))
@@ -167,11 +181,16 @@ def _audio_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
     ]
 
 
+def _run_lengths(recipe: Recipe) -> dict[str, bool]:
+    """Return the option where it is on: a run without it stays what it was before there was one."""
+    return {"run_lengths": True} if recipe.export.run_lengths else {}
+
+
 LAYOUT_PASS = Pass(
     key="export.layout",
     needs=("mix", "quantize", "noise"),
     version=1,
-    options=lambda recipe: {"shard_bytes": recipe.export.shard_bytes},
+    options=lambda recipe: {"shard_bytes": recipe.export.shard_bytes, **_run_lengths(recipe)},
     units=_layout_units,
     run=_lay_out,
 )
@@ -179,7 +198,7 @@ RENDER_PASS = Pass(
     key="export.render",
     needs=("export.layout", "quantize", "noise"),
     version=1,
-    options=lambda recipe: {"seed": recipe.seed},
+    options=lambda recipe: {"seed": recipe.seed, **_run_lengths(recipe)},
     units=_render_units,
     run=_render,
 )

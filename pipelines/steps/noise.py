@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,8 @@ from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
 from pipelines.recipe import Recipe
 from pipelines.row import REJECTED_ROW, ROW, Row, row_id
 from pipelines.shards import row_writer
-from pipelines.steps.quantize import load_tokenizer
-from quantize import model_digest
 
 LENGTHS = "noise.lengths/all.parquet"
-TOKENS_PER_SECOND = 25
 
 
 def _count_lengths(job: Job) -> Outcome:
@@ -51,32 +49,35 @@ def _run(job: Job) -> Outcome:
     if job.unit.rows and not lengths.height:
         raise UserError("noise: no prompt of this run was spoken, so there is no length to draw. Set noise.rows=0.")
     shard, start = job.unit.name, job.unit.args["start"]
-    quantize = job.recipe.quantize
-    tokenizer = load_tokenizer(quantize.tokenizer, quantize.model_path)
     with row_writer(job.staged, "noise", shard, ROW, REJECTED_ROW) as writer:
         for index in range(start, start + job.unit.rows):
-            writer.keep(
-                _make(index, job.recipe, lengths, tokenizer.n_codes, f"{tokenizer.name}@{tokenizer.digest[:12]}")
-            )
+            writer.keep(_make(index, job.recipe, lengths, job.unit.args))
         counts = writer.finish(job.unit.rows)
     return Outcome(counts, {"shards": {shard: counts.rows_kept}})
 
 
-def _make(index: int, recipe: Recipe, lengths: pl.DataFrame, n_codes: int, tokenizer: str) -> Row:
-    """Return inaudible row number `index`; all it draws comes from (seed, noise, index)."""
+def _make(index: int, recipe: Recipe, lengths: pl.DataFrame, sounds: Mapping[str, Any]) -> Row:
+    """Return inaudible row number `index`; all it draws comes from (seed, noise, index).
+
+    Args:
+        sounds: the tokenizer, its rate, n_codes and mask_code, as `quantize` noted them.
+    """
     digest = hashlib.blake2b(f"{recipe.seed}/noise/{index}".encode(), digest_size=16).digest()
     rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest)))
     prompts = lengths["prompts"].to_numpy()
     length = int(rng.choice(lengths["tokens"].to_numpy(), p=prompts / prompts.sum()))
     weights = np.array(list(recipe.noise.kinds.values()))
     kind = list(recipe.noise.kinds)[int(rng.choice(len(weights), p=weights / weights.sum()))]
-    tokens, description = NOISE_KINDS[kind](length, n_codes, rng)
+    mask = sounds["mask_code"]
+    tokens, description = NOISE_KINDS[kind](length, sounds["n_codes"] - (mask is not None), rng)
+    if mask is not None:
+        tokens[tokens >= mask] += 1  # every sound but the mask code, wherever that stands
     refusal = REFUSALS[int(rng.integers(len(REFUSALS)))]
     sound: dict[str, Any] = {
         "turn": 0,
         "tokens": tokens.tolist(),
-        "seconds": length / TOKENS_PER_SECOND,
-        "tokenizer": tokenizer,
+        "seconds": length / sounds["tokens_per_second"],
+        "tokenizer": sounds["tokenizer"],
     }
     messages = [{"role": "user", "content": ""}, {"role": "assistant", "content": refusal}]
     return {
@@ -99,8 +100,10 @@ def _lengths_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
 
 def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
     size = recipe.read.rows_per_shard
+    made_by = next(iter(outputs.facts("quantize")), {})  # the same in every shard
+    sounds = {key: made_by.get(key) for key in ("tokenizer", "tokens_per_second", "n_codes", "mask_code")}
     return [
-        Unit(f"noise-{number:05d}", (LENGTHS,), rows, {"start": start, "rows": rows})
+        Unit(f"noise-{number:05d}", (LENGTHS,), rows, {"start": start, "rows": rows, **sounds})
         for number, start in enumerate(range(0, recipe.noise.rows, size))
         if (rows := min(size, recipe.noise.rows - start))
     ]
@@ -116,13 +119,9 @@ LENGTHS_PASS = Pass(
 )
 PASS = Pass(
     key="noise",
-    needs=("noise.lengths",),
-    version=1,
-    options=lambda recipe: {
-        "seed": recipe.seed,
-        "kinds": dict(recipe.noise.kinds),
-        "model": model_digest(recipe.quantize.model_path),
-    },
+    needs=("noise.lengths", "quantize"),
+    version=2,
+    options=lambda recipe: {"seed": recipe.seed, "kinds": dict(recipe.noise.kinds)},
     units=_units,
     run=_run,
 )
