@@ -5,15 +5,16 @@
     python benchmarks/filters_datatrove.py OUT/rows --datatrove-python DIRECTORY/bin/python --repeats 3
     python benchmarks/filters_datatrove.py OUT/rows --datatrove-python DIRECTORY/bin/python --lean
 
-Both sides have the same Parquet files, ask the same functions of `filters` about batches of rows, with as
-many workers, and take turns. Seconds are those of a whole command: start-up, reading the input and
-writing what is kept are in them, on both sides.
+All sides have the same Parquet files and as many workers, and take turns. Seconds are those of a whole command:
+start-up, reading the input and writing what is kept are in them.
 
 datatrove's side is its documented one (examples/minhash_deduplication.py: signatures, buckets, clusters,
-filter), with 16 buckets of 8 hashes over shingles of 5 words. Most of its time goes to spaCy, which
-it cuts words with, so there is a third side, `datatrove-split`: the same with `str.split`. Either does less than
+filter), with 16 buckets of 8 hashes over shingles of 5 words, and filters of one document a time, as `BaseFilter`
+asks for: our rule of speakability, tiktoken's count, py3langid with our languages. Half of its time goes to
+spaCy, which it cuts words with, so `datatrove-split` has `str.split` instead. `datatrove-columns` is the best that it
+could be: `str.split`, and our functions of whole columns, 1,000 documents at a time. Each does less than
 speechmill: exact duplicates have no pass of their own, prompts of fewer than 5 words get no signature,
-so that their duplicates stay, candidates are not compared, and rejected rows are not written.
+so that their duplicates stay, candidates are not compared, and rejected rows and scores are not written.
 
 `--lean` is a reference for datatrove alone: a rule of length, ten regular expressions, the same MinHash.
 """
@@ -33,6 +34,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +45,15 @@ from pyarrow.json import read_json
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from filters.language import detect_language  # noqa: E402
-from filters.length import count_tokens  # noqa: E402
-from filters.speakable import unspeakable  # noqa: E402
+from filters.language import CANDIDATES, detect_language  # noqa: E402
+from filters.length import count_tokens, encode  # noqa: E402
+from filters.speakable import find_unspeakable, unspeakable  # noqa: E402
 
 BELOW_TOKENS = 64  # the paper's
 ABOVE_ENGLISH = 0.8  # the paper's
 NEAR_DUPLICATE = "near_duplicate"  # the rule's name in a recipe
 N_GRAMS, BUCKETS, HASHES_PER_BUCKET = 5, 16, 8  # finds most pairs above (1/16) ** (1/8) = 0.71 of shared shingles
-SIDES = ("speechmill", "datatrove", "datatrove-split")
+SIDES = ("speechmill", "datatrove", "datatrove-split", "datatrove-columns")
 PR_SET_CHILD_SUBREAPER = 36  # of linux/prctl.h
 LEFT_BEHIND_SECONDS = 10  # that processes have to end when the command has
 BATCH = 1_000  # documents that a rule gets at a time, as many as a reader's batch
@@ -74,15 +76,33 @@ LEAN_PATTERNS = [
 
 Rule = Callable[[list[str]], list[bool]]  # texts -> which of them stay
 
-RULES: dict[str, Rule] = {
-    "speakable": lambda texts: [unspeakable(text) is None for text in texts],
+COLUMN_RULES: dict[str, Rule] = {
+    "speakable": lambda texts: [verdict is None for verdict in find_unspeakable(texts)],
     "length": lambda texts: [count < BELOW_TOKENS for count in count_tokens(texts)],
     "language": lambda texts: [english > ABOVE_ENGLISH for _, english in detect_language(texts)],
+}
+RULES: dict[str, Rule] = {  # of a document at a time
+    "speakable": lambda texts: [unspeakable(text) is None for text in texts],
+    "length": lambda texts: [len(encode(text)) < BELOW_TOKENS for text in texts],
+    "language": lambda texts: [_english(text) > ABOVE_ENGLISH for text in texts],
 }
 LEAN_RULES: dict[str, Rule] = {
     "length": lambda texts: [LEAN_WORDS[0] <= len(text.split()) <= LEAN_WORDS[1] for text in texts],
     "patterns": lambda texts: [not any(pattern.search(text) for pattern in LEAN_PATTERNS) for text in texts],
 }
+
+
+@cache
+def _identifier() -> Any:
+    from py3langid.langid import _load_identifier
+
+    return _load_identifier(norm_probs=True, langs=list(CANDIDATES))
+
+
+def _english(text: str) -> float:
+    """Return py3langid's probability that a text is English."""
+    language, probability = _identifier().classify(text)
+    return float(probability) if language == "en" else 0.0
 
 
 class SplitWords:
@@ -120,11 +140,11 @@ def in_datatrove(rows: Path, out: Path, workers: int, side: str, lean: bool) -> 
     from datatrove.pipeline.writers import ParquetWriter
 
     class RuleFilter(BaseFilter):  # type: ignore[misc]
-        """One rule, asked about a batch of documents at a time."""
+        """One rule, asked about a document at a time, or about a batch."""
 
         def __init__(self, name: str, rule: Rule) -> None:
             self.name, self.rule = name, rule
-            super().__init__(batch_size=BATCH)
+            super().__init__(batch_size=BATCH if side == "datatrove-columns" else 1)
 
         def filter(self, doc: Any) -> bool:
             return self.rule([doc.text])[0]
@@ -143,12 +163,12 @@ def in_datatrove(rows: Path, out: Path, workers: int, side: str, lean: bool) -> 
             plain_name = " ".join(re.findall(r"[\w:]+", step.name))  # without its pictures
             work[f"{stage} {number} {plain_name}"] = step.time_stats.total
 
-    rules = LEAN_RULES if lean else RULES
+    rules = LEAN_RULES if lean else COLUMN_RULES if side == "datatrove-columns" else RULES
     metadata = pa.struct([("answer", pa.string()), ("file_path", pa.string())])
     schema = pa.schema([("text", pa.string()), ("id", pa.string()), ("metadata", metadata)])
     config = MinhashConfig(n_grams=N_GRAMS, num_buckets=BUCKETS, hashes_per_bucket=HASHES_PER_BUCKET)
     signatures = MinhashDedupSignature(str(out / "signatures"), config)
-    if side == "datatrove-split":
+    if side != "datatrove":
         signatures.word_tokenizer = SplitWords()
     reader = ParquetReader(str(rows), text_key="prompt")
     filtered, pairs, remove, kept = (str(out / name) for name in ("filtered", "pairs", "remove", "kept"))

@@ -41,7 +41,7 @@ def attempt(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T | 
 
 def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[Row]:
     """Yield a shard's rows, a few in memory at a time."""
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, pre_buffer=False) as file:  # which would hold every row group that was read
         for batch in file.iter_batches(batch_size=64, columns=columns):
             yield from batch.to_pylist()
 

@@ -1,6 +1,6 @@
 """What a speech engine is: its voices, one row's delivery, and the call from text to samples."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,23 +35,60 @@ class Delivery:
     pitch: int
 
 
+@dataclass(frozen=True)
+class Request:
+    """One text to be spoken.
+
+    text:     as spoken: numbers and symbols in words
+    delivery: by whom and how
+    seed:     64 bits of (run's seed, row's id, utterance, attempt): all that an engine may draw from, so that what
+              a text draws does not depend on what is spoken beside it
+    """
+
+    text: str
+    delivery: Delivery
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What an engine made of a text.
+
+    samples:  int16 (n_samples,), mono at the engine's rate; empty from an engine that speaks in sound tokens
+    tokens:   uint16 (n_tokens,) at 25 a second, of such an engine
+    attempts: how often it was spoken until it could be taken
+    """
+
+    samples: NDArray[np.int16]
+    tokens: NDArray[np.uint16] | None = None
+    attempts: int = 1
+
+
 class Engine(Protocol):
-    """Text in, samples out. The same text and delivery give the same samples, in any order.
+    """Texts in, samples out. The same request gives the same samples, in any order and beside any others.
 
     name:            the key in `tts.ENGINES`
     version:         what synthesised, such as "espeak-ng 1.52.0"; part of the fingerprint
-    sample_rate_hz:  of every array that `speak` returns
-    voices:          every voice that `speak` accepts, by id
+    sample_rate_hz:  of every array that `speak_all` returns
+    voices:          every voice that it accepts, by id
+    batch_size:      how many requests it does best at once
+    usage:           what it has used since it was loaded, such as requests and cost; sums, told by `status`
     """
 
     name: str
     version: str
     sample_rate_hz: int
     voices: Mapping[str, Voice]
+    batch_size: int
 
-    def speak(self, text: str, delivery: Delivery) -> NDArray[np.int16]:
-        """Return the whole text as int16 (n_samples,), mono at `sample_rate_hz`.
+    @property
+    def usage(self) -> Mapping[str, float]:
+        """Return what was used so far."""
+        ...
 
-        Raises SpeechError if this text cannot be spoken, ValueError if the delivery is invalid.
+    def speak_all(self, requests: Sequence[Request]) -> list[Spoken | SpeechError]:
+        """Return for each request the whole text spoken, or why this text could not be.
+
+        Raises ValueError if a delivery is invalid.
         """
         ...
