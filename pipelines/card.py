@@ -16,6 +16,7 @@ from pipelines.recipe import PLACES, Recipe
 from pipelines.shards import Counts, digest_json
 from quantize.run_lengths import LONGEST
 from tts import VOICES_OF
+from tts.engine import Voice
 
 README = "dataset/README.md"
 RUN_LENGTHS = (
@@ -28,7 +29,7 @@ RUN_LENGTHS = (
 def card_unit(recipe: Recipe, outputs: Outputs) -> list[Unit]:
     """Return the one unit of the card: it reads the exported files, and knows the funnel."""
     files = [name for key in ("export", "export.audio") for r in outputs.records(key).values() for name in r.files]
-    said = {name: record.facts["said"] for name, record in outputs.records("read").items()}
+    said = {name: record.facts["said"] for name, record in outputs.sources().items()}
     return [Unit("README", ("mixture.json", *files), args={"funnel": asdict(measure(outputs)), "said": said})]
 
 
@@ -44,11 +45,10 @@ def _header(job: Job) -> dict[str, Any]:
     from datasets.info import DatasetInfo, DatasetInfosDict
     from huggingface_hub import DatasetCardData
 
-    from pipelines.steps.export import AUDIO_ROW
-    from pipelines.tasks import PAIR
+    from pipelines.steps.export import AUDIO_ROW, pair_schema
 
     recipe = job.recipe
-    features = {name: Features.from_arrow_schema(PAIR) for name in recipe.mix.mixtures}
+    features = {name: Features.from_arrow_schema(pair_schema(m)) for name, m in recipe.mix.mixtures.items()}
     if recipe.export.audio:
         features["audio"] = Features({**Features.from_arrow_schema(AUDIO_ROW), "audio": Audio()})
     data = DatasetCardData()
@@ -74,10 +74,11 @@ def _body(job: Job) -> str:
     funnel = Funnel(**job.unit.args["funnel"])
     lock = json.loads(job.input().read_bytes())
     first = next(iter(recipe.mix.mixtures))
+    recorded = [source.name for source in recipe.sources if source.audio]
+    speech = "synthetic speech" if not recorded else "recordings" if len(recorded) == len(recipe.sources) else "speech"
     sections = [
         f"# {recipe.name}",
-        f"Spoken instructions as sound tokens: {funnel.seconds / 3600:.2f} hours of synthetic speech, "
-        f"{funnel.tokens:,} tokens at 25 a second, made by speechmill from text instructions.",
+        f"Sound tokens of {funnel.seconds / 3600:.2f} hours of {speech}: {funnel.tokens:,}, made by speechmill.",
         f'```python\nimport datasets\ndatasets.load_dataset("PATH/TO/THIS/FOLDER", "{first}", split="train")\n```',
         "## Mixtures",
         _mixtures(lock),
@@ -91,7 +92,9 @@ def _body(job: Job) -> str:
         _voices(job),
         "## How it was made",
         f"Sound tokens of two tokenizers do not mix: this set's are of `{recipe.quantize.tokenizer}`; the column "
-        "`tokenizer` names it with the digest of its model file. Speech is synthetic. Answers were not checked.",
+        "`tokenizer` names it with the digest of its model file. "
+        + (f"Sources of recordings: {', '.join(recorded)}; other speech" if recorded else "Speech")
+        + " is synthetic. Answers were not checked.",
         *([RUN_LENGTHS] if recipe.export.run_lengths else []),
         f"Recipe (fingerprint `{digest_json(job.made_of['options'])}`):",
         f"```yaml\n{_recipe_yaml(recipe)}```",
@@ -120,14 +123,23 @@ def _sources(recipe: Recipe, said: dict[str, str]) -> str:
 
 def _voices(job: Job) -> str:
     files = [job.staged.run_dir / name for name in job.unit.inputs[1:] if "/audio/" not in name]
-    pairs = pl.concat(pl.read_parquet(f, columns=["voice", "tts", "seconds"]) for f in files).drop_nulls("voice")
+    columns = ["voice", "tts", "seconds"]
+    tables = [pl.read_parquet(f, columns=columns) for f in files if set(columns) <= set(pl.read_parquet_schema(f))]
+    if not tables:
+        return "The files name no voices."
+    pairs = pl.concat(tables).drop_nulls("voice")
     counted = pairs.group_by("voice", "tts").agg(pl.len(), pl.col("seconds").sum()).sort("voice")
     known = VOICES_OF[job.recipe.tts.engine]
     rows = [
-        (voice, known[voice].gender, known[voice].accent, engine, f"{count:,}", f"{seconds / 3600:.2f}")
+        (voice, *_attributes(known.get(voice)), engine, f"{count:,}", f"{seconds / 3600:.2f}")
         for voice, engine, count, seconds in counted.iter_rows()
     ]
     return _table(("voice", "gender", "accent", "engine", "pairs", "hours (single exchanges)"), rows)
+
+
+def _attributes(voice: Voice | None) -> tuple[str, str]:
+    """Return a voice's gender and accent; nothing is known of who speaks in a recording."""
+    return (voice.gender, voice.accent) if voice else ("", "")
 
 
 def _recipe_yaml(recipe: Recipe) -> str:

@@ -16,7 +16,7 @@ from rich.table import Table
 from pipelines.graph import Outputs
 from pipelines.shards import Counts, Record
 
-ROW_STEPS = ("read", "filter", "tts", "quantize", "noise")
+ROW_STEPS = ("read", "read.speech", "filter", "tts", "quantize", "noise")
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ def measure(outputs: Outputs) -> Funnel:
         steps[key] = {"rows_in": counts.rows_in, "rows_kept": counts.rows_kept, "rejected": dict(counts.rejected)}
     sources = {
         name: {"records": record.counts.rows_in, "read": record.counts.rows_kept}
-        for name, record in outputs.records("read").items()
+        for name, record in outputs.sources().items()
     }
-    rejected = {name: by_rule(record.counts.rejected) for name, record in outputs.records("read").items()}
+    rejected = {name: by_rule(record.counts.rejected) for name, record in outputs.sources().items()}
     for key in done:
-        if key in ("read", "noise"):
+        if key in ("read", "read.speech", "noise"):
             continue
         for name, counts in by_source(outputs, outputs.records(key)).items():
             sources[name][key] = counts.rows_kept
@@ -58,7 +58,7 @@ def by_source(outputs: Outputs, records: Mapping[str, Record]) -> dict[str, Coun
     """Return the counts of a pass over shards for each source."""
     return {
         source: Counts.total(records[shard].counts for shard in read.facts["shards"] if shard in records)
-        for source, read in outputs.records("read").items()
+        for source, read in outputs.sources().items()
     }
 
 

@@ -83,6 +83,10 @@ class Outputs:
         """Return a finished pass's records by unit."""
         return self._records[key]
 
+    def sources(self) -> Mapping[str, Record]:
+        """Return the records of the sources, of texts and of speech, as far as they are read."""
+        return {name: r for key in ("read", "read.speech") for name, r in self._records.get(key, {}).items()}
+
     def shards(self, *keys: str) -> list[Shard]:
         """Return the shards of rows that passes made, in order."""
         return [
@@ -141,9 +145,9 @@ class Pass:
         }
 
 
-def shard_units(upstream: str) -> Callable[[Recipe, Outputs], list[Unit]]:
-    """Return the units of a pass that makes one shard of each of another's."""
-    return lambda recipe, outputs: [Unit(shard.name, (shard.path,), shard.rows) for shard in outputs.shards(upstream)]
+def shard_units(*upstream: str) -> Callable[[Recipe, Outputs], list[Unit]]:
+    """Return the units of a pass that makes one shard of each of another's, or of several others'."""
+    return lambda recipe, outputs: [Unit(shard.name, (shard.path,), shard.rows) for shard in outputs.shards(*upstream)]
 
 
 State = Literal["done", "stale", "to do"]

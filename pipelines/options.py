@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from noise import NOISE_KINDS
-from pipelines.tasks import TASKS
+from pipelines.tasks import COLUMNS, TASKS
 from quantize import TOKENIZERS, Compute, model_files
 from quantize.tokenizer import Precision
 from tts import ENGINES, VOICES_OF
@@ -84,11 +84,30 @@ class PublishedStage(Options):
     sources: tuple[str, ...] = Field((), description="of these sources alone; none named: of all")
 
 
+class Audio(Options):
+    """A source of recordings: where its sound and its texts stand. They go to `quantize` as they are."""
+
+    column: str = Field("audio", description="hf, Parquet: the column of the sound (bytes, or a path beside the file)")
+    text: str | None = Field(
+        None,
+        description="column of what is said; default: text, transcript, sentence, transcription or normalized_text",
+    )
+    speaker: str | None = Field(None, description="column that names who speaks, kept as the row's voice")
+    table: str | None = Field(
+        None, description="folder: its table of texts (.tsv .csv .jsonl); default: transcripts.* or metadata.*"
+    )
+    without_text: Literal["reject", "keep"] = Field("reject", description="recordings that no text belongs to")
+
+
 class Source(Options):
     """Where rows come from: files (`path`) or a Hugging Face dataset (`hf`)."""
 
     name: str = Field(pattern=FILE_NAME, description="names the source in rows and file names")
-    path: str | None = Field(None, description=".jsonl .json .csv .parquet, also .gz; a file, folder or glob")
+    path: str | None = Field(
+        None,
+        description=".jsonl .json .csv .parquet, also .gz; a file, folder or glob; "
+        "with audio: .parquet, .tar, .tar.gz, or a folder of recordings",
+    )
     hf: str | None = Field(None, description="Hugging Face dataset, owner/name or a local folder")
     revision: str | None = Field(None, description="hf: commit, tag or branch; name one, or runs differ")
     config: str | None = Field(None, description="hf: the dataset's configuration")
@@ -109,6 +128,7 @@ class Source(Options):
     )
     limit: int | None = Field(None, ge=1, description="stop after this many records that pass where and where_not")
     turns: Literal["first", "all"] = Field("first", description="first exchange only, or the whole chat")
+    audio: Audio | None = Field(None, description="its records are recordings; audio: {} where nothing is special")
     published: Published | None = Field(None, exclude=True, description="what another run counted, for comparison")
 
     @model_validator(mode="after")
@@ -228,6 +248,11 @@ class Noise(Options):
 
 class Mixture(Options):
     """One training set: parts in percent of a total, exact to the row."""
+
+    columns: tuple[Annotated[str, _known("column", COLUMNS)], ...] | None = Field(
+        None, min_length=1, description="of its files: all but text, or those named, such as [index, tokens, text]"
+    )
+    most_tokens: int | None = Field(None, ge=1, description="rows of more sound tokens take no part in it")
 
     parts: dict[
         Annotated[str, _known("task", list(TASKS))], Annotated[Fraction, BeforeValidator(_percent), Field(gt=0)]

@@ -96,6 +96,16 @@ class Recipe(Options):
         return self
 
     @property
+    def has_texts(self) -> bool:
+        """Whether a source is of texts: recordings need no score, filter or speech."""
+        return any(source.audio is None for source in self.sources)
+
+    @property
+    def root_path(self) -> Path:
+        """The folder that the sources' relative paths start from."""
+        return Path(self.root)
+
+    @property
     def run_path(self) -> Path:
         """The run folder, absolute."""
         return Path(self.run_dir or f"runs/{self.name}").absolute()

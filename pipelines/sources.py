@@ -88,8 +88,10 @@ def source_digests(source: Source, root: Path, known: dict[str, Any]) -> dict[st
     Args:
         known: an earlier answer; a file of unchanged size and time is not read again.
     """
+    from pipelines.recordings import audio_files
+
     result = {}
-    for file in source_files(source, root):
+    for file in audio_files(source, root) if source.audio else source_files(source, root):
         stat = file.stat()
         name = _name(file, root)
         old = known.get(name)

@@ -54,6 +54,11 @@ PAIR = pa.schema(
 )
 
 
+# What a mixture's files may hold: these, or those that the mixture names.
+COLUMNS = (*PAIR.names, "text")
+ALL_COLUMNS = PAIR.append(pa.field("text", pa.string()))  # the sound string, of the task `sound`
+
+
 @dataclass(frozen=True)
 class Shape:
     """What decides which tasks a row may serve."""
@@ -147,6 +152,17 @@ def _inaudible(row: Row, writing: Writing) -> dict[str, Any]:
     return {**pair, "text_prompt": None, "length": None}
 
 
+def _sound(row: Row, writing: Writing) -> dict[str, Any]:
+    """Return the columns of pretraining (Ichigo's stage 1): the sound alone, and its text where that is known."""
+    tokens = [token for utterance in row["spoken"] for token in utterance["tokens"]]
+    return {
+        "text": writing.sound(tokens),
+        "text_prompt": next((text for _, text in user_turns(row["messages"])), None),
+        "tokens": tokens,
+        "seconds": sum(utterance["seconds"] for utterance in row["spoken"]),
+    }
+
+
 TASKS: dict[str, Task] = {
     "speech_instruction": Task(lambda s: s.exchanges == 1 and s.answered and not s.inaudible, _speech_instruction),
     "transcription": Task(lambda s: s.exchanges == 1 and not s.inaudible, _transcription),
@@ -154,11 +170,12 @@ TASKS: dict[str, Task] = {
     "two_turn": Task(lambda s: s.exchanges == 2 and s.answered and not s.inaudible, _chat),
     "four_turn": Task(lambda s: s.exchanges == 4 and s.answered and not s.inaudible, _chat),
     "inaudible": Task(lambda s: s.inaudible, _inaudible),
+    "sound": Task(lambda s: s.exchanges <= 1 and not s.inaudible, _sound),
 }
 
 
 def render(row: Row, task: str, index: int, writing: Writing) -> dict[str, Any]:
-    """Return one row of a dataset (the columns of PAIR; absent ones are null)."""
+    """Return one row of a dataset (of ALL_COLUMNS; absent ones are null)."""
     first = row["spoken"][0]
     return {
         "index": index,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,9 +21,8 @@ from pipelines.recipe import Recipe, parse_recipe
 from pipelines.row import reason_of
 from pipelines.rowwise import read_rows
 from pipelines.shards import Counts, Record, digest_file, digest_json, read_record
-from pipelines.tasks import TRANSCRIPTION_INSTRUCTIONS
-from quantize.run_lengths import parse_runs
-from quantize.sound_string import MOST_CODES, parse_sound
+from pipelines.steps.mix import chosen_file
+from pipelines.verify_pairs import Pairs
 
 SHOWN = 5  # failures of one promise that are shown
 
@@ -55,10 +53,11 @@ class Run:
         return {name: self.folder / key / f"{name}.parquet" for name in names}
 
     @property
-    def sounds(self) -> dict[str, Any]:
-        """What `quantize` noted of its tokenizer; empty where no row had speech."""
+    def pairs(self) -> Pairs:
+        """How its pairs must be."""
         noted = [record.facts for record in self.records.get("quantize", {}).values()]
-        return {**noted[0], "mask_tokens": sum(facts["mask_tokens"] for facts in noted)} if noted else {}
+        sounds = {**noted[0], "mask_tokens": sum(facts["mask_tokens"] for facts in noted)} if noted else {}
+        return Pairs(self.recipe, sounds)
 
     def dataset(self, mixture: str) -> list[Path]:
         """Return a mixture's files, as the records name them."""
@@ -141,7 +140,7 @@ def _provenance(run: Run) -> Checks:
 
 def _conservation(run: Run) -> Checks:
     for step in ROW_STEPS:
-        for unit, record in run.records[step].items():
+        for unit, record in run.records.get(step, {}).items():
             kept = 0
             rejected: Counter[str] = Counter()
             for name in record.facts["shards"]:
@@ -157,7 +156,7 @@ def _conservation(run: Run) -> Checks:
 
 
 def _chain(run: Run) -> Checks:
-    for before, step in (("read", "filter"), ("filter", "tts"), ("tts", "quantize")):
+    for before, step in (("read", "filter"), ("filter", "tts"), ("tts", "quantize"), ("read.speech", "quantize")):
         for name, path in run.shards(before).items():
             rows = pq.read_metadata(path).num_rows
             record = run.records[step].get(name)
@@ -183,28 +182,30 @@ def _row_ids(run: Run) -> Checks:
 
 
 def _utterances(run: Run) -> Checks:
+    pairs = run.pairs
     for step in ("quantize", "noise"):
         for name, path in run.shards(step).items():
             for row in read_rows(path, ["id", "spoken"]):
                 for utterance in row["spoken"]:
-                    wrong = _wrong_tokens(utterance["tokens"], utterance["seconds"], run)
+                    wrong = pairs.wrong_tokens(utterance["tokens"], utterance["seconds"])
                     yield f"{step}/{name} {row['id']}: {wrong}" if wrong else None
-
-
-def _wrong_tokens(tokens: list[int], seconds: float, run: Run) -> str | None:
-    """Return what is wrong with an utterance's tokens: resampling may move their number by one of 25 a second."""
-    rate, n_codes = run.sounds["tokens_per_second"], run.sounds["n_codes"]
-    expected, slack = math.floor(rate * seconds), max(1, rate // 25)
-    fewest = 1 if run.sounds["mask_tokens"] and run.recipe.quantize.mask_code == "drop" else expected - slack
-    if not fewest <= len(tokens) <= expected + slack:
-        return f"{len(tokens)} tokens for {seconds:.3f} s"
-    return _unless(all(0 <= token < n_codes for token in tokens), f"a token id out of 0..{n_codes - 1}")
 
 
 def _tasks(run: Run, mixture: str) -> Counter[str]:
     """Return how many pairs of each task a mixture's files hold."""
-    tables = [pq.read_table(path, columns=["task"]) for path in run.dataset(mixture)]
-    return Counter(task for table in tables for task in table["task"].to_pylist())
+    return Counter(task for task, _ in _pair_ids(run, mixture))
+
+
+def _pair_ids(run: Run, mixture: str) -> list[tuple[str, str]]:
+    """Return the task and the row's id of each pair in a mixture's files; of files without them, as `mix` chose."""
+    files = run.dataset(mixture)
+    named = run.recipe.mix.mixtures[mixture].columns
+    if named is None or {"id", "task"} <= set(named):
+        pairs = pl.concat(pl.read_parquet(path, columns=["task", "id"]) for path in files)
+        return [(task, pair_id.removesuffix(f"/{task}")) for task, pair_id in pairs.iter_rows()]
+    chosen = pl.read_parquet(run.folder / chosen_file(mixture), columns=["task", "id"])
+    rows = sum(pq.read_metadata(path).num_rows for path in files)
+    return [(task, row_id) for task, row_id in chosen.head(rows).iter_rows()]
 
 
 def _lock(run: Run) -> dict[str, Any]:
@@ -226,9 +227,8 @@ def _quotas(run: Run) -> Checks:
 def _lockfile(run: Run) -> Checks:
     for name, mixture in _lock(run)["mixtures"].items():
         ids: dict[str, list[str]] = {}
-        for path in run.dataset(name):
-            for pair in pq.read_table(path, columns=["id", "task"]).to_pylist():
-                ids.setdefault(pair["task"], []).append(pair["id"].removesuffix(f"/{pair['task']}"))
+        for task, row_id in _pair_ids(run, name):
+            ids.setdefault(task, []).append(row_id)
         for part, about in mixture["parts"].items():
             same = digest_json(sorted(ids.get(part, []))) == about["digest"] and about["chosen"] == about["quota"]
             yield _unless(same, f"{name}: the rows of {part} are not those of mixture.json")
@@ -242,50 +242,6 @@ def _refusals(run: Run) -> Checks:
 
 
 def _pairs(run: Run) -> Checks:
+    pairs = run.pairs
     for name in run.recipe.mix.mixtures:
-        seen: set[str] = set()
-        index = 0
-        for path in run.dataset(name):
-            for pair in read_rows(path):
-                where = f"{name} {pair['id']}"
-                if pair["id"] in seen or pair["index"] != index:
-                    yield f"{where}: stands twice, or out of order"
-                seen.add(pair["id"])
-                index += 1
-                try:
-                    wrong = _wrong_with(pair, run)
-                except ValueError as error:
-                    wrong = str(error)
-                yield f"{where}: {wrong}" if wrong else None
-
-
-def _wrong_with(pair: dict[str, Any], run: Run) -> str | None:
-    """Return what is wrong with a pair; raises ValueError for a sound that does not parse."""
-    chat, task = pair["conversations"], pair["task"]
-    parse = parse_runs if run.recipe.export.run_lengths else parse_sound
-    users = [m["content"] for m in chat if m["role"] == "user"]
-    if chat[-1]["role"] != "assistant" or len(users) != {"two_turn": 2, "four_turn": 4}.get(task, 1):
-        return "the conversation has another shape than its task"
-    if task in ("two_turn", "four_turn"):
-        for content in users:
-            parse(content, MOST_CODES)
-        nulls = ("prompt", "text_prompt", "answer", "tokens", "seconds")
-        return next((f"{column} is not null" for column in nulls if pair[column] is not None), None)
-    if pair["answer"] != chat[-1]["content"]:
-        return "answer is not the assistant's message"
-    if task == "text_only":
-        filled = any(pair[column] is not None for column in ("prompt", "tokens", "seconds"))
-        return "it has sound" if filled or users != [pair["text_prompt"]] else None
-    if parse(pair["prompt"], MOST_CODES) != pair["tokens"]:
-        return "prompt and tokens differ"
-    if task == "transcription":
-        instruction, _, sound = users[0].rpartition(" ")
-        if instruction not in TRANSCRIPTION_INSTRUCTIONS or pair["answer"] != pair["text_prompt"]:
-            return "the transcription is not its text, or its instruction is unknown"
-    else:
-        sound = users[0]
-    if sound != pair["prompt"]:
-        return "the user message is not the prompt"
-    if run.recipe.tts.too_long == "split":  # several utterances: each was checked in its shard
-        return None
-    return _wrong_tokens(pair["tokens"], pair["seconds"], run)
+        yield from pairs.check(name, run.dataset(name))

@@ -40,6 +40,17 @@ def decode_audio(source: bytes | Path) -> tuple[NDArray[np.float32], int]:
     return samples, int(sample_rate_hz)
 
 
+def audio_header(data: bytes) -> tuple[int, float]:
+    """Return the sample rate in Hz and the seconds that a file's header tells. Raises AudioError, as `decode_audio`."""
+    try:
+        about = soundfile.info(io.BytesIO(data))
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{len(data)} bytes: not audio that libsndfile reads ({error})") from error
+    if about.frames <= 0:
+        raise AudioError(f"{len(data)} bytes: no samples")
+    return int(about.samplerate), float(about.frames / about.samplerate)
+
+
 def resample(samples: NDArray[np.float32], from_hz: int, to_hz: int) -> NDArray[np.float32]:
     """Band-limited (windowed sinc) resampling of float32 (n,) to float32 (ceil(n * to_hz / from_hz),).
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pipelines.graph import Pass
-from pipelines.steps import benchmarks, export, filter, mix, near_duplicates, noise, quantize, read, score, tts
+from pipelines.steps import benchmarks, export, filter, mix, near_duplicates, noise, quantize, read, score, speech, tts
 
 PASSES: tuple[Pass, ...] = (
     read.PASS,
+    speech.PASS,
     score.PASS,
     benchmarks.INDEX_PASS,
     benchmarks.OVERLAP_PASS,

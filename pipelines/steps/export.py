@@ -16,17 +16,18 @@ import pyarrow.parquet as pq
 
 from pipelines.card import card_unit, write_card
 from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
+from pipelines.options import Mixture
 from pipelines.recipe import PLACES, Recipe
 from pipelines.row import AUDIO
 from pipelines.rowwise import read_rows
 from pipelines.shards import ROWS_PER_GROUP, Counts
 from pipelines.steps.mix import chosen_file
-from pipelines.tasks import PAIR, Writing, render
+from pipelines.tasks import ALL_COLUMNS, PAIR, Writing, render
 from quantize.run_lengths import DURATION_LENGTH, LONGEST
 from quantize.sound_string import TOKEN_LENGTH
 
 LAYOUT = "export.layout/all.parquet"
-RENDERED = PAIR.append(pa.field("file", pa.int32()))
+RENDERED = ALL_COLUMNS.append(pa.field("file", pa.int32()))
 ROW_BYTES = 300  # ids, roles, names and offsets of one pair
 PAIRS_PER_GROUP = 1000
 
@@ -109,16 +110,24 @@ def _render(job: Job) -> Outcome:
     return Outcome(Counts(wanted.height, wanted.height))
 
 
+def pair_schema(mixture: Mixture) -> pa.Schema:
+    """Return the schema of a mixture's files."""
+    return pa.schema([ALL_COLUMNS.field(column) for column in mixture.columns]) if mixture.columns else PAIR
+
+
 def _gather(job: Job) -> Outcome:
     """Write one output file: its pairs from every rendered shard, in the mixture's order."""
     number, name = job.unit.args["number"], job.unit.args["file"]
+    mixture = job.recipe.mix.mixtures[Path(name).parent.name]
+    schema = pair_schema(mixture)
+    needed = list(dict.fromkeys([*schema.names, "index", "seconds"]))
     pieces = [
-        pq.read_table(job.staged.run_dir / path, filters=[("file", "=", number)], columns=PAIR.names, schema=RENDERED)
+        pq.read_table(job.staged.run_dir / path, filters=[("file", "=", number)], columns=needed, schema=RENDERED)
         for path in job.unit.inputs
     ]
     pairs = pa.concat_tables(pieces).sort_by("index")
-    with job.staged.parquet(name, PAIR) as writer:
-        writer.write_table(pairs, row_group_size=PAIRS_PER_GROUP)
+    with job.staged.parquet(name, schema) as writer:
+        writer.write_table(pairs.select(schema.names), row_group_size=PAIRS_PER_GROUP)
     seconds = sum(pairs["seconds"].drop_null().to_pylist())
     return Outcome(Counts(pairs.num_rows, pairs.num_rows), {"seconds": round(seconds, 3)})
 
@@ -141,7 +150,7 @@ def _audio_row(row: dict[str, Any], utterance: dict[str, Any]) -> dict[str, Any]
     return {
         "id": row["id"],
         "turn": utterance["turn"],
-        "text_prompt": row["messages"][utterance["turn"]]["content"],
+        "text_prompt": next((m["content"] for m in row["messages"][utterance["turn"] :]), None),
         "spoken_text": utterance["text"],
         "voice": utterance["voice"],
         "seconds": utterance["seconds"],
@@ -170,10 +179,11 @@ def _gather_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
 
 def _audio_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
     shards = outputs.shards("quantize") if recipe.export.audio else []
+    spoken = {s.name: s.path for s in outputs.shards("tts", "read.speech")}
     return [
         Unit(
             f"{number:05d}-{s.name}",
-            (f"tts/{s.name}.parquet", s.path),
+            (spoken[s.name], s.path),
             s.rows,
             {"number": number, "count": len(shards)},
         )
@@ -212,7 +222,7 @@ PASS = Pass(
 )
 AUDIO_PASS = Pass(
     key="export.audio",
-    needs=("tts", "quantize"),
+    needs=("tts", "read.speech", "quantize"),
     version=1,
     options=lambda recipe: {},
     units=_audio_units,

@@ -133,7 +133,7 @@ def _run(job: Job) -> Outcome:
 def _duplicates_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
     shards = outputs.shards("score")
     overlaps = [overlap_file(s.name) for s in shards] if recipe.filter.find(BenchmarkRule) else []
-    return [Unit("all", (*(s.path for s in shards), *overlaps), sum(s.rows for s in shards))]
+    return [Unit("all", (*(s.path for s in shards), *overlaps), sum(s.rows for s in shards))] if shards else []
 
 
 def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:

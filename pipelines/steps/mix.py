@@ -26,24 +26,28 @@ def chosen_file(mixture: str) -> str:
 
 def _run(job: Job) -> Outcome:
     mixtures = job.recipe.mix.mixtures
-    rows = _candidates(job)
-    classes = Counter(dict(rows.group_by("serves").len().iter_rows()))
-    named = {frozenset(serves.split()): count for serves, count in classes.items()}
-    wanted = {name: _quota(name, mixture, named) for name, mixture in mixtures.items()}
+    everything = _candidates(job)
+    rows = {name: _short_enough(everything, mixture) for name, mixture in mixtures.items()}
+    classes = {name: _classes(rows[name]) for name in mixtures}
+    wanted = {name: _quota(name, mixture, classes[name]) for name, mixture in mixtures.items()}
     _check_refusals(job.recipe, wanted)
     lock: dict[str, Any] = {}
     for name, mixture in mixtures.items():
-        chosen = _choose(rows, name, mixture, wanted[name], named, job.recipe.seed)
+        chosen = _choose(rows[name], name, mixture, wanted[name], classes[name], job.recipe.seed)
         job.staged.table(chosen_file(name), chosen.to_arrow())
-        lock[name] = _lock(mixture, wanted[name], named, chosen)
+        lock[name] = _lock(mixture, wanted[name], classes[name], chosen)
+        if mixture.most_tokens is not None:
+            lock[name]["rows_of_too_many_tokens"] = everything.height - rows[name].height
         if mixture.total == "max" or mixture.shrink:
-            lock[name]["bound"] = _bound(mixture, wanted[name], named)
+            lock[name]["bound"] = _bound(mixture, wanted[name], classes[name])
     refusals = sum(quota.get("inaudible", 0) for quota in wanted.values())
     total = sum(sum(quota.values()) for quota in wanted.values())
     wanted_parts = {part for mixture in mixtures.values() for part in mixture.parts}
     lockfile = {
         "mixtures": lock,
-        "rows_no_part_can_use": sum(rows for serves, rows in named.items() if serves.isdisjoint(wanted_parts)),
+        "rows_no_part_can_use": sum(
+            count for serves, count in _classes(everything).items() if serves.isdisjoint(wanted_parts)
+        ),
         "refusals": {
             "rows": refusals,
             "of": total,
@@ -52,12 +56,23 @@ def _run(job: Job) -> Outcome:
         },
     }
     job.staged.bytes(LOCKFILE, to_json(lockfile))
-    return Outcome(Counts(rows.height, rows.height), lockfile)
+    return Outcome(Counts(everything.height, everything.height), lockfile)
+
+
+def _classes(rows: pl.DataFrame) -> dict[frozenset[str], int]:
+    """Return how many rows serve each set of tasks."""
+    return {frozenset(serves.split()): count for serves, count in rows.group_by("serves").len().iter_rows()}
+
+
+def _short_enough(rows: pl.DataFrame, mixture: Mixture) -> pl.DataFrame:
+    """Return the rows whose sounds a mixture takes."""
+    return rows if mixture.most_tokens is None else rows.filter(pl.col("tokens") <= mixture.most_tokens)
 
 
 def _candidates(job: Job) -> pl.DataFrame:
-    """Return every row that may be chosen: id, path of its shard, its position there, the tasks it may serve."""
-    columns = ["id", "exchanges", "answered", "inaudible"]
+    """Return every row that may be chosen: id, path of its shard, position there, tokens, the tasks it may serve."""
+    columns = ["id", "exchanges", "answered", "inaudible", "spoken"]
+    tokens = pl.col("spoken").list.eval(pl.element().struct.field("tokens").list.len()).list.sum()
     frames = []
     for path in job.unit.inputs:
         rows = pl.read_parquet(job.staged.run_dir / path, columns=columns)
@@ -68,6 +83,7 @@ def _candidates(job: Job) -> pl.DataFrame:
                 "id",
                 pl.lit(path).alias("path"),
                 pl.int_range(pl.len(), dtype=pl.Int32).alias("row"),
+                tokens.cast(pl.Int64).alias("tokens"),
                 pl.Series("serves", serves, dtype=pl.String),
             )
         )

@@ -44,7 +44,7 @@ def _bucket_file(band: int) -> str:
 
 
 def _wanted(recipe: Recipe) -> bool:
-    return recipe.filter.find(NearDuplicateRule) is not None
+    return recipe.has_texts and recipe.filter.find(NearDuplicateRule) is not None
 
 
 def _sign(job: Job) -> Outcome:

@@ -197,10 +197,10 @@ def _options(recipe: Recipe) -> dict[str, Any]:
 
 PASS = Pass(
     key="quantize",
-    needs=("tts",),
+    needs=("tts", "read.speech"),
     version=2,
     options=_options,
-    units=shard_units("tts"),
+    units=shard_units("tts", "read.speech"),
     run=_run,
     one_to_one=True,
     gpus=lambda recipe: recipe.quantize.gpus,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import UserError
-from pipelines.graph import Job, Outcome, Outputs, Pass, Unit, missing_files
+from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
 from pipelines.options import Source
+from pipelines.parts import read_in_parts, source_units
 from pipelines.recipe import Recipe
-from pipelines.row import REJECTED_RECORD, ROW, row_id
+from pipelines.row import row_id
 from pipelines.shapes import BadRecord, Messages, Shape, checked, find_shape
-from pipelines.shards import Counts, Record, RowWriter, Staged, digest_json, read_record, row_writer
-from pipelines.sources import SourceRecord, read_records, source_digests
+from pipelines.shards import RowWriter
+from pipelines.sources import SourceRecord, read_records
 
 FOLDER = "read"
 LOOK_AT = 200  # records, to find which columns a source has
@@ -21,80 +22,18 @@ ROWS_PER_GROUP = 1000  # text alone, so that more rows fit in memory than of lat
 
 
 def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
-    """Return a unit for each source: it is read by one worker, in order, and written in parts."""
-    units = []
-    for source in recipe.sources:
-        record = read_record(recipe.run_path / FOLDER / f"{source.name}.json")
-        known = record.facts["files"] if record else {}
-        files = {} if outputs.looking and not record else source_digests(source, Path(recipe.root), known)
-        units.append(
-            Unit(
-                source.name,
-                rows=record.counts.rows_in if record else 0,
-                args={"source": source.model_dump(mode="json")},  # without what is `published`: see Source
-                outside={name: digest for name, (_, _, digest) in files.items()},
-                notes={"files": files},
-            )
-        )
-    return units
+    return source_units(recipe, outputs, FOLDER, speech=False)
 
 
 def _run(job: Job) -> Outcome:
-    """Read a source part by part; parts that a killed run had finished are not made again."""
-    source = Source.model_validate(job.unit.args["source"])
-    # An old record must not vouch for parts that are about to change.
-    (job.staged.run_dir / FOLDER / f"{source.name}.json").unlink(missing_ok=True)
-    parts = _finished_parts(job, source.name, digest_json(job.made_of))
-    position = parts[-1].facts["position"] if parts else 0
-    passed = parts[-1].facts["passed"] if parts else 0
-    reader = _Reader(job.recipe, source, position, passed, Path(job.recipe.root))
-    while reader.more():
-        name = f"{source.name}-{len(parts):05d}"
-        staged = Staged(job.staged.run_dir, job.staged.may_commit)
-        try:
-            with row_writer(staged, FOLDER, name, ROW, REJECTED_RECORD, ROWS_PER_GROUP) as writer:
-                rows_in = reader.fill(writer)
-                counts = writer.finish(rows_in)
-            facts = {
-                "position": reader.position,
-                "passed": reader.passed,
-                "said": reader.said,
-                "shards": {name: counts.rows_kept},
-            }
-            parts.append(staged.commit(f"{FOLDER}/parts/{name}.json", job.made_of, counts, facts, {}))
-        finally:
-            staged.discard()
-    counts = Counts.total(part.counts for part in parts)
-    if not counts.rows_in:
-        raise UserError(f"source {source.name} holds no records")
-    if not counts.rows_kept:
-        reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in counts.rejected.items())
-        raise UserError(
-            f"source {source.name}: not one of its {counts.rows_in:,} records can be used ({reasons}; "
-            f"{parts[-1].facts['said']}). Check shape, prompt, answer and where; {FOLDER}/rejects holds the records."
-        )
-    shards = {name: rows for part in parts for name, rows in part.facts["shards"].items()}
-    facts = {"shards": shards, "said": parts[-1].facts["said"], "files": dict(job.unit.notes["files"])}
-    files = {name: about for part in parts for name, about in part.files.items()}
-    return Outcome(counts, facts, files)
-
-
-def _finished_parts(job: Job, source: str, fingerprint: str) -> list[Record]:
-    """Return the parts, from the first on, that an earlier run of the same unit committed."""
-    parts: list[Record] = []
-    while True:
-        path = job.staged.run_dir / FOLDER / "parts" / f"{source}-{len(parts):05d}.json"
-        part = read_record(path)
-        if part is None or part.fingerprint != fingerprint or missing_files(job.staged.run_dir, part):
-            return parts
-        parts.append(part)
+    return read_in_parts(job, FOLDER, ROWS_PER_GROUP, _Reader)
 
 
 class _Reader:
-    """Goes through a source's records, from a position on, a part at a time."""
+    """Goes through a source's texts, as `pipelines.parts.Reader` says."""
 
-    def __init__(self, recipe: Recipe, source: Source, position: int, passed: int, root: Path) -> None:
-        self._recipe, self._source = recipe, source
+    def __init__(self, recipe: Recipe, source: Source, position: int, passed: int) -> None:
+        self._recipe, self._source, root = recipe, source, recipe.root_path
         self.position = position  # records read so far, the index of the next
         self.passed = passed  # records that `where` let pass, for `limit`
         self._records = read_records(source, root, skip=position)
@@ -145,20 +84,15 @@ class _Reader:
 
     def _messages(self, record: SourceRecord) -> Messages:
         """Return a record's conversation. Raises BadRecord where it has none to keep."""
-        source, value = self._source, record.value
+        value = record.value
         if record.bad is not None:
             raise BadRecord(record.bad)
         if not isinstance(value, dict):
             raise BadRecord(f"not_an_object:{type(value).__name__}")
-        for column, wanted in source.where.items():
-            if not _is_one_of(value.get(column), wanted):
-                raise BadRecord(f"where:{column}")
-        for column, unwanted in source.where_not.items():
-            if _is_one_of(value.get(column), unwanted):
-                raise BadRecord(f"where_not:{column}")
+        check_where(self._source, value)
         self.passed += 1
         assert self._shape is not None, "a record is an object, so there is a shape"
-        return checked(self._shape.convert(value), source.turns, self._max_prompt_bytes)
+        return checked(self._shape.convert(value), self._source.turns, self._max_prompt_bytes)
 
 
 def _first_shape(source: Source, root: Path) -> Shape | None:
@@ -170,6 +104,16 @@ def _first_shape(source: Source, root: Path) -> Shape | None:
             if columns.get(column) is None:
                 columns[column] = cell
     return find_shape(source, columns) if columns else None
+
+
+def check_where(source: Source, value: Mapping[str, Any]) -> None:
+    """Raise BadRecord for a record that `where` or `where_not` leaves out."""
+    for column, wanted in source.where.items():
+        if not _is_one_of(value.get(column), wanted):
+            raise BadRecord(f"where:{column}")
+    for column, unwanted in source.where_not.items():
+        if _is_one_of(value.get(column), unwanted):
+            raise BadRecord(f"where_not:{column}")
 
 
 def _is_one_of(cell: Any, named: Any) -> bool:
