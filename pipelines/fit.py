@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from pipelines.errors import UserError
 from pipelines.shards import digest_file
 from quantize import AudioError
-from tts import ENGINES
 from tts.delivery import draw_delivery
+from tts.espeak import Espeak
 
 if TYPE_CHECKING:
     from quantize.codebook import Codebook
@@ -97,7 +97,7 @@ def _sentences() -> list[str]:
 
 def _spoken(seed: int) -> Iterator[Clip]:
     """Yield each sentence READINGS times, by voices, rates and pitches drawn from the line number alone."""
-    engine = ENGINES["espeak"]()
+    engine = Espeak()
     for line, sentence in enumerate(_sentences()):
         for reading in range(READINGS):
             delivery = draw_delivery(seed, f"{line}/{reading}", VOICES, RATE_WPM, PITCH)
@@ -109,7 +109,7 @@ def _about_sentences() -> dict[str, str]:
     return {
         "data": f"{len(_sentences())} sentences, {READINGS} times each, {len(VOICES)} voices",
         "sentences_blake2b": digest_file(SENTENCES),
-        "espeak": ENGINES["espeak"]().version,
+        "espeak": Espeak().version,
         "command": "speechmill fit-codebook --out mel512.safetensors",
         "license": "CC0-1.0",
     }

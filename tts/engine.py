@@ -12,6 +12,10 @@ class SpeechError(ValueError):
     """One text could not be spoken. The message says why; the other rows are not concerned."""
 
 
+class EngineError(RuntimeError):
+    """The engine itself cannot go on: a server that is down, a key that is refused. No text's fault."""
+
+
 @dataclass(frozen=True)
 class Voice:
     """One voice of an engine, as a data card shows it.

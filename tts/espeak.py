@@ -15,7 +15,7 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tts.engine import Delivery, SpeechError, Voice
+from tts.engine import Delivery, Request, SpeechError, Spoken, Voice
 from tts.voices import LANGUAGE_FILES, VOICES
 
 RATE_WPM = (80, 450)  # espeakRATE_MINIMUM, espeakRATE_MAXIMUM
@@ -52,6 +52,8 @@ class Espeak:
     name = "espeak"
     sample_rate_hz = 22_050
     voices: Mapping[str, Voice] = VOICES
+    batch_size = 1
+    usage: Mapping[str, float] = {}
 
     def __init__(self) -> None:
         """Read the library into memory. Raises ImportError if espeakng_loader is not installed."""
@@ -75,6 +77,16 @@ class Espeak:
             os.close(fd)
         self._library_fd = -1
         self._voice_fds = {}
+
+    def speak_all(self, requests: Sequence[Request]) -> list[Spoken | SpeechError]:
+        """Speak one text after another, as `Engine.speak_all` says."""
+        return [self._speak_one(request) for request in requests]
+
+    def _speak_one(self, request: Request) -> Spoken | SpeechError:
+        try:
+            return Spoken(self.speak(request.text, request.delivery))
+        except SpeechError as error:
+            return error
 
     def speak(self, text: str, delivery: Delivery) -> NDArray[np.int16]:
         """Speak the whole text: int16 (n_samples,), mono at 22,050 Hz.

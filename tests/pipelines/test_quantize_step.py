@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pipelines.options import Quantize
 from pipelines.row import Row
 from pipelines.rowwise import Reject
-from pipelines.steps.quantize import _clips, _encode_rows
+from pipelines.steps.quantize import Clip, _clips, stages
 from quantize.clips import pieces, quiet_cuts
 
 sys.path.insert(0, str(ROOT / "tests/quantize"))
@@ -64,14 +64,14 @@ def tone(value: float, tokens: int) -> Samples:
 
 def encode(rows: list[Row], tokenizer: FakeTokenizer, **options: Any) -> dict[str, Any]:
     """Return {row id: ids of each utterance, or the exception}, checking that rows come back in order."""
-    done = list(
-        _encode_rows(
-            iter(rows),
-            tokenizer,  # type: ignore[arg-type]
-            Quantize(**options),
-            lambda row, ids: {**row, "ids": [i.tolist() for i in ids]},
-        )
-    )
+
+    def finish(row: Row, clips: list[Clip], ids: list[NDArray[np.uint16]]) -> Row:
+        sounds: list[list[int]] = [[] for _ in row["spoken"]]
+        for clip, of_clip in zip(clips, ids, strict=True):
+            sounds[clip.utterance] += of_clip.tolist()
+        return {**row, "ids": sounds}
+
+    done = list(stages(tokenizer, Quantize(**options), finish).run(iter(rows)))  # type: ignore[arg-type]
     assert [row["id"] for row, _ in done] == [row["id"] for row in rows]
     return {row["id"]: result if isinstance(result, Exception) else result["ids"] for row, result in done}
 
