@@ -15,8 +15,6 @@ from pipelines.graph import Job, Outcome, Outputs, Unit
 from pipelines.recipe import PLACES, Recipe
 from pipelines.shards import Counts, digest_json
 from quantize.run_lengths import LONGEST
-from tts import VOICES_OF
-from tts.engine import Voice
 
 README = "dataset/README.md"
 RUN_LENGTHS = (
@@ -129,17 +127,17 @@ def _voices(job: Job) -> str:
         return "The files name no voices."
     pairs = pl.concat(tables).drop_nulls("voice")
     counted = pairs.group_by("voice", "tts").agg(pl.len(), pl.col("seconds").sum()).sort("voice")
-    known = VOICES_OF[job.recipe.tts.engine]
-    rows = [
-        (voice, *_attributes(known.get(voice)), engine, f"{count:,}", f"{seconds / 3600:.2f}")
-        for voice, engine, count, seconds in counted.iter_rows()
-    ]
-    return _table(("voice", "gender", "accent", "engine", "pairs", "hours (single exchanges)"), rows)
-
-
-def _attributes(voice: Voice | None) -> tuple[str, str]:
-    """Return a voice's gender and accent; nothing is known of who speaks in a recording."""
-    return (voice.gender, voice.accent) if voice else ("", "")
+    tts = job.recipe.tts
+    listed = {voice.id: voice for voice in tts.voices}
+    rows = []
+    for voice, engine, count, seconds in counted.iter_rows():
+        mine = listed.get(voice)  # nothing is known of who speaks in a recording
+        about = tts.attributes(mine) if mine else {"gender": "", "accent": ""}
+        notes = [mine.license or "", mine.consent or "", "held out" if mine.held_out else ""] if mine else []
+        said = "; ".join(filter(None, notes))
+        rows.append((voice, *about.values(), engine, f"{count:,}", f"{seconds / 3600:.2f}", said))
+    header = ("voice", "gender", "accent", "engine", "pairs", "hours (single exchanges)", "licence, consent")
+    return _table(header, rows)
 
 
 def _recipe_yaml(recipe: Recipe) -> str:

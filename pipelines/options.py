@@ -10,7 +10,6 @@ import difflib
 import re
 from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -25,9 +24,6 @@ from pydantic import (
 
 from noise import NOISE_KINDS
 from pipelines.tasks import COLUMNS, TASKS
-from quantize import TOKENIZERS, Compute, model_files
-from quantize.tokenizer import Precision
-from tts import ENGINES, VOICES_OF
 
 FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # names become parts of paths
 _SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -44,7 +40,9 @@ def _percent(value: Any) -> Any:
     return Fraction(str(value)) if isinstance(value, float) else value
 
 
-def _known(what: str, names: Sequence[str]) -> AfterValidator:
+def known(what: str, names: Sequence[str]) -> AfterValidator:
+    """Return the check that a name is one of those that are valid; the error says the nearest."""
+
     def check(value: str) -> str:
         if value not in names:
             raise ValueError(f"{what} {value!r} is unknown; {nearest(value, names)}")
@@ -158,90 +156,11 @@ class Score(Options):
     )
 
 
-DEFAULT_VOICES = tuple(VOICES_OF["espeak"])
-
-
-class Tts(Options):
-    """Rows -> rows with speech: every user message spoken by the row's voice, kept as FLAC."""
-
-    engine: Annotated[str, _known("engine", list(ENGINES))] = Field("espeak", description="who speaks")
-    voices: tuple[str, ...] = Field(DEFAULT_VOICES, min_length=1, description="one is drawn for each row")
-    rate_wpm: Range = Field((150, 190), description="words per minute, drawn for each row")
-    pitch: Range = Field((35, 65), description="0 to 99, drawn for each row")
-    max_seconds: float = Field(30.0, gt=0, le=30, description="what the tokenizer can hear at once")
-    too_long: Literal["reject", "split"] = Field(
-        "reject", description="longer speech: reject it, or speak it by sentences"
-    )
-
-    @model_validator(mode="after")
-    def _known_voices(self) -> Tts:
-        known = list(VOICES_OF[self.engine])
-        if unknown := [voice for voice in self.voices if voice not in known]:
-            raise ValueError(f"voices: {self.engine} has no voice {unknown[0]!r}; {nearest(unknown[0], known)}")
-        return self
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Tts:
-        for name, (low, high), (least, most) in (
-            ("rate_wpm", self.rate_wpm, (80, 450)),
-            ("pitch", self.pitch, (0, 99)),
-        ):
-            if not least <= low <= high <= most:
-                raise ValueError(f"{name}: [{low}, {high}] is not a range within [{least}, {most}]")
-        return self
-
-
-class Quantize(Options):
-    """Speech -> sound tokens, 25 a second."""
-
-    tokenizer: Annotated[str, _known("tokenizer", list(TOKENIZERS))] = Field("mel512", description="who listens")
-    model: str | None = Field(
-        None, description="its checkpoint: a path, or owner/name:file@revision on the Hub; default: its own"
-    )
-    whisper: str | None = Field(
-        None, description="of WhisperVQ, its encoder: a .pt file, a Hugging Face folder, or owner/name@revision"
-    )
-    precision: Precision = Field("fp32", description="fp32 is exact; bf16 and fp16 are faster on a GPU, nearly equal")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the worker's GPU, where it has one")
-    gpus: float = Field(0, ge=0, description="of each worker: 1, or a share such as 0.5; 0: workers on CPUs")
-    batch_size: int | None = Field(None, ge=1, description="clips at once; default: what the free memory holds")
-    compile: bool = Field(False, description="torch.compile the model: a slower start, a faster run on a GPU")
-    too_long: Literal["split", "reject"] = Field(
-        "split", description="more than the tokenizer hears at once (30 s): split where it is quiet, or reject"
-    )
-    mask_code: Literal["drop", "keep", "reject"] = Field(
-        "drop", description="the padding's id, where a model emits it in speech: drop it, keep it, or reject the row"
-    )
-
-    @model_validator(mode="after")
-    def _files_are_there(self) -> Quantize:
-        self.local_files(download=False)
-        return self
-
-    @property
-    def files(self) -> dict[str, str | None]:
-        """The places of the model's files that are given, by role."""
-        return {"model": self.model, "whisper": self.whisper}
-
-    @property
-    def compute(self) -> Compute:
-        """What the model runs on."""
-        share = self.gpus if 0 < self.gpus < 1 else 1.0
-        return Compute(self.device, self.precision, self.batch_size, share, self.compile)
-
-    def local_files(self, *, download: bool) -> dict[str, Path] | None:
-        """Return the model's files, by role; None where they are on the Hub and not in its cache.
-
-        Raises ModelError, a ValueError, naming the place and the remedy.
-        """
-        return model_files(self.tokenizer, self.files, download=download)
-
-
 class Noise(Options):
     """Inaudible rows: random sound ids as long as this run's prompts, answered by polite refusals."""
 
     rows: int = Field(1000, ge=0, description="how many to make (the paper: 11,000)")
-    kinds: dict[Annotated[str, _known("kind", list(NOISE_KINDS))], Annotated[float, Field(gt=0)]] = Field(
+    kinds: dict[Annotated[str, known("kind", list(NOISE_KINDS))], Annotated[float, Field(gt=0)]] = Field(
         {"independent": 1.0, "sticky": 1.0}, min_length=1, description="relative weight of each kind"
     )
 
@@ -249,13 +168,14 @@ class Noise(Options):
 class Mixture(Options):
     """One training set: parts in percent of a total, exact to the row."""
 
-    columns: tuple[Annotated[str, _known("column", COLUMNS)], ...] | None = Field(
+    columns: tuple[Annotated[str, known("column", COLUMNS)], ...] | None = Field(
         None, min_length=1, description="of its files: all but text, or those named, such as [index, tokens, text]"
     )
     most_tokens: int | None = Field(None, ge=1, description="rows of more sound tokens take no part in it")
+    held_out: bool = Field(False, description="takes the rows of held-out voices alone, for evaluation")
 
     parts: dict[
-        Annotated[str, _known("task", list(TASKS))], Annotated[Fraction, BeforeValidator(_percent), Field(gt=0)]
+        Annotated[str, known("task", list(TASKS))], Annotated[Fraction, BeforeValidator(_percent), Field(gt=0)]
     ] = Field(min_length=1, description="task: percent; together 100")
     total: Annotated[int, Field(ge=1)] | Literal["max"] = Field(
         "max", description="rows, or max: the largest total that every part can fill"

@@ -22,14 +22,13 @@ from pipelines.options import (
     Options,
     Published,
     PublishedStage,
-    Quantize,
     Read,
     Score,
     Source,
-    Tts,
     nearest,
 )
 from pipelines.rules import RULES, Filter, LengthRule
+from pipelines.speech_options import Quantize, Tts
 
 # Where things lie, and so no part of what they are: left out of the card and its fingerprint.
 PLACES: dict[str, Any] = {

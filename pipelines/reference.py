@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
-from pipelines.options import Export, Mix, Mixture, Noise, Options, Quantize, Read, Score, Source, Tts
+from pipelines.options import Export, Mix, Mixture, Noise, Options, Read, Score, Source
 from pipelines.recipe import Recipe
 from pipelines.rules import RULES, Filter
+from pipelines.speech_options import Quantize, Tts
 from pipelines.tasks import TASKS
 from quantize import TOKENIZERS
 from tts import ENGINES

@@ -51,11 +51,14 @@ def run_rowwise(job: Job, folder: str, work: Callable[[Row], Row]) -> Outcome:
     return run_stream(job, folder, lambda rows: ((row, attempt(work, row)) for row in rows))
 
 
-def run_stream(job: Job, folder: str, work: Callable[[Iterator[Row]], Iterable[Done]]) -> Outcome:
+def run_stream(job: Job, folder: str, work: Callable[[Iterator[Row]], Iterable[Done]], fan_out: int = 1) -> Outcome:
     """Send the rows of the unit's shard through `work`, which gives each back, in order, and commit nothing yet.
 
     A row that ends with Reject has that reason. A row that ends with anything unforeseen has
     `<step>.error:<what>`; past a limit of such rows the run stops, raising RunError.
+
+    Args:
+        fan_out: rows that `work` makes of each, which are the rows in.
     """
     shard = job.unit.name
     errors = 0
@@ -73,5 +76,5 @@ def run_stream(job: Job, folder: str, work: Callable[[Iterator[Row]], Iterable[D
                 writer.reject(row, f"{folder}.error:{type(result).__name__}: {result}")
             else:
                 writer.keep(result)
-        counts = writer.finish(pq.read_metadata(job.input()).num_rows)
+        counts = writer.finish(fan_out * pq.read_metadata(job.input()).num_rows)
     return Outcome(counts, {"shards": {shard: counts.rows_kept}})

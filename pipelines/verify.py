@@ -158,7 +158,8 @@ def _conservation(run: Run) -> Checks:
 def _chain(run: Run) -> Checks:
     for before, step in (("read", "filter"), ("filter", "tts"), ("tts", "quantize"), ("read.speech", "quantize")):
         for name, path in run.shards(before).items():
-            rows = pq.read_metadata(path).num_rows
+            readings = run.recipe.tts.per_prompt if step == "tts" else 1
+            rows = readings * pq.read_metadata(path).num_rows
             record = run.records[step].get(name)
             taken = record.counts.rows_in if record else 0
             yield _unless(rows == taken, f"{step}/{name} took {taken} of the {rows} rows that {before} kept")

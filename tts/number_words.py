@@ -51,20 +51,42 @@ def year(text: str) -> str:
     return f"{cardinal(century)} {cardinal(rest)}"
 
 
+def year_or_number(text: str) -> str:
+    """A number, which is a year if it can be one: four digits from 1100 to 2099."""
+    is_year = len(text) == 4 and text.isdigit() and 1100 <= int(text) <= 2099
+    return year(text) if is_year else number(text)
+
+
+def called(text: str) -> str:
+    """The number in a name: "747" -> "seven forty-seven", "305" -> "three oh five", "1080" -> "ten eighty"."""
+    if text[0] == "0" or not 3 <= len(text) <= 4:
+        return cardinal(text)
+    if len(text) == 4:
+        return year(text)
+    hundreds, rest = cardinal(text[0]), text[1:]
+    if rest == "00":
+        return f"{hundreds} hundred"
+    return f"{hundreds} oh {cardinal(rest[1])}" if rest[0] == "0" else f"{hundreds} {cardinal(rest)}"
+
+
+def plural(words: str) -> str:
+    """ "ninety" -> "nineties", "six" -> "sixes", "five" -> "fives"."""
+    if words.endswith("y"):
+        return f"{words[:-1]}ies"
+    return f"{words}es" if words.endswith("x") else f"{words}s"
+
+
 def decade(text: str) -> str:
     """The tens of a decade: "90" -> "nineties", "00" -> "hundreds", "10" -> "tens"."""
-    if text == "00":
-        return "hundreds"
-    words = cardinal(text)
-    return f"{words[:-1]}ies" if words.endswith("y") else f"{words}s"
+    return "hundreds" if text == "00" else plural(cardinal(text))
 
 
 def fraction(numerator: str, denominator: str) -> str:
     """ "3", "4" -> "three quarters"; "1", "2" -> "one half"."""
     names = {"2": ("half", "halves"), "4": ("quarter", "quarters")}
-    one = ordinal(denominator)
-    singular, plural = names.get(denominator, (one, f"{one}s"))
-    return f"{cardinal(numerator)} {singular if numerator == '1' else plural}"
+    one = ordinal(denominator).removeprefix("one ")  # one hundredth, not one one hundredth
+    singular, several = names.get(denominator, (one, f"{one}s"))
+    return f"{cardinal(numerator)} {singular if numerator == '1' else several}"
 
 
 @cache

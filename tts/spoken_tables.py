@@ -11,7 +11,8 @@ ABBREVIATIONS: dict[str, str] = {
     "Dept.": "Department", "Univ.": "University", "Approx.": "Approximately",
     "approx.": "approximately", "e.g.": "for example", "E.g.": "For example",
     "i.e.": "that is", "I.e.": "That is", "etc.": "et cetera", "vs.": "versus", "Vs.": "Versus",
-    "al.": "al", "cf.": "compare", "a.m.": "a m", "p.m.": "p m", "A.M.": "A M", "P.M.": "P M",
+    "al.": "al", "cf.": "compare", "a.m.": "AM", "p.m.": "PM", "A.M.": "AM", "P.M.": "PM",
+    "Ph.D.": "PhD", "a.k.a.": "also known as", "govt.": "government", "dept.": "department",
     "Jan.": "January", "Feb.": "February", "Apr.": "April", "Aug.": "August",
     "Sept.": "September", "Sep.": "September", "Oct.": "October", "Nov.": "November",
     "Dec.": "December",
@@ -23,6 +24,7 @@ NUMBERED: dict[str, str] = {
     "Figs.": "Figures", "figs.": "figures", "Eq.": "Equation", "eq.": "equation",
     "Ch.": "Chapter", "ch.": "chapter", "Sec.": "Section", "sec.": "section",
     "Vol.": "Volume", "vol.": "volume", "p.": "page", "pp.": "pages", "Mar.": "March",
+    "c.": "circa", "ca.": "circa", "est.": "established", "Est.": "Established",
 }  # fmt: skip
 
 MONTHS = (
@@ -30,12 +32,34 @@ MONTHS = (
     "October", "November", "December",
 )  # fmt: skip
 
+SHORT_MONTHS: dict[str, str] = {month[:3]: month for month in MONTHS if month != "May"} | {"Sept": "September"}
+
 # After a number; case matters. "in" is left out: it is far more often the word.
 UNITS: dict[str, tuple[str, str]] = {
     "km/h": ("kilometer per hour", "kilometers per hour"),
     "kph": ("kilometer per hour", "kilometers per hour"),
     "mph": ("mile per hour", "miles per hour"),
     "m/s": ("meter per second", "meters per second"),
+    "m/s^2": ("meter per second squared", "meters per second squared"),
+    "mpg": ("mile per gallon", "miles per gallon"), "in.": ("inch", "inches"),
+    "sq ft": ("square foot", "square feet"), "sq. ft.": ("square foot", "square feet"),
+    "sq m": ("square meter", "square meters"), "sq mi": ("square mile", "square miles"),
+    "sq km": ("square kilometer", "square kilometers"), "cu ft": ("cubic foot", "cubic feet"),
+    "fps": ("frame per second", "frames per second"), "rpm": ("revolution per minute", "revolutions per minute"),
+    "bpm": ("beat per minute", "beats per minute"), "ppm": ("part per million", "parts per million"),
+    "bps": ("bit per second", "bits per second"), "kbps": ("kilobit per second", "kilobits per second"),
+    "Mbps": ("megabit per second", "megabits per second"), "Gbps": ("gigabit per second", "gigabits per second"),
+    "dB": ("decibel", "decibels"), "psi": ("pound per square inch", "pounds per square inch"),
+    "hp": ("horsepower", "horsepower"), "gal": ("gallon", "gallons"), "qt": ("quart", "quarts"),
+    "mAh": ("milliamp hour", "milliamp hours"), "dpi": ("dot per inch", "dots per inch"),
+    "μm": ("micrometer", "micrometers"), "µm": ("micrometer", "micrometers"), "nm": ("nanometer", "nanometers"),
+    "μg": ("microgram", "micrograms"), "µg": ("microgram", "micrograms"), "mcg": ("microgram", "micrograms"),
+    "cl": ("centiliter", "centiliters"), "dl": ("deciliter", "deciliters"), "kJ": ("kilojoule", "kilojoules"),
+    "kPa": ("kilopascal", "kilopascals"), "kN": ("kilonewton", "kilonewtons"), "kV": ("kilovolt", "kilovolts"),
+    "mV": ("millivolt", "millivolts"), "mA": ("milliamp", "milliamps"), "GW": ("gigawatt", "gigawatts"),
+    "mol": ("mole", "moles"), "wk": ("week", "weeks"), "wks": ("week", "weeks"), "cc": ("c c", "c c"),
+    "k": ("thousand", "thousand"), "bn": ("billion", "billion"), "mn": ("million", "million"),
+    "tn": ("trillion", "trillion"), "¢": ("cent", "cents"),
     "km": ("kilometer", "kilometers"), "cm": ("centimeter", "centimeters"),
     "mm": ("millimeter", "millimeters"), "m": ("meter", "meters"),
     "mi": ("mile", "miles"), "ft": ("foot", "feet"), "yd": ("yard", "yards"),
@@ -60,6 +84,16 @@ UNITS: dict[str, tuple[str, str]] = {
     "%": ("percent", "percent"),
 }  # fmt: skip
 
+# Behind a slash, after a unit or a sum of money.
+PER: dict[str, str] = {
+    "hour": "hour", "hr": "hour", "h": "hour", "day": "day", "d": "day", "week": "week", "wk": "week",
+    "month": "month", "mo": "month", "year": "year", "yr": "year", "minute": "minute", "min": "minute",
+    "second": "second", "sec": "second", "s": "second", "person": "person", "night": "night", "unit": "unit",
+    "gallon": "gallon", "gal": "gallon", "mile": "mile", "lb": "pound", "kg": "kilogram", "L": "liter", "l": "liter",
+    "mL": "milliliter", "ml": "milliliter", "km": "kilometer", "piece": "piece", "item": "item", "word": "word",
+    "share": "share", "user": "user", "ticket": "ticket", "m": "meter",
+}  # fmt: skip
+
 # Symbol -> unit, units, hundredth, hundredths.
 CURRENCIES: dict[str, tuple[str, str, str, str]] = {
     "$": ("dollar", "dollars", "cent", "cents"),
@@ -68,6 +102,17 @@ CURRENCIES: dict[str, tuple[str, str, str, str]] = {
     "₹": ("rupee", "rupees", "paisa", "paise"),
     "¥": ("yen", "yen", "sen", "sen"),
 }
+
+# Before a dollar sign.
+DOLLARS: dict[str, str] = {
+    "US": "US", "C": "Canadian", "CA": "Canadian", "A": "Australian", "AU": "Australian", "NZ": "New Zealand",
+    "HK": "Hong Kong", "S": "Singapore",
+}  # fmt: skip
+
+# Before or after a number, where they stand for a sign.
+CURRENCY_CODES: dict[str, str] = {
+    "USD": "US$", "CAD": "C$", "AUD": "A$", "EUR": "€", "GBP": "£", "JPY": "¥", "INR": "₹", "Rs": "₹",
+}  # fmt: skip
 
 MAGNITUDES: dict[str, str] = {
     "k": "thousand", "K": "thousand", "m": "million", "M": "million", "bn": "billion",
@@ -84,5 +129,5 @@ SYMBOLS: dict[str, str] = {
     "×": "times", "÷": "divided by", "±": "plus or minus", "≤": "less than or equal to",
     "≥": "greater than or equal to", "≠": "not equal to", "≈": "approximately", "→": "to",
     "√": "square root of", "∞": "infinity", "π": "pi", "°": "degrees", "©": "copyright",
-    "®": "registered", "™": "trademark", "§": "section", "µ": "micro", "⁄": "slash",
+    "®": "registered", "•": "", "™": "trademark", "§": "section", "µ": "micro", "⁄": "slash",
 }  # fmt: skip

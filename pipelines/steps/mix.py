@@ -27,7 +27,7 @@ def chosen_file(mixture: str) -> str:
 def _run(job: Job) -> Outcome:
     mixtures = job.recipe.mix.mixtures
     everything = _candidates(job)
-    rows = {name: _short_enough(everything, mixture) for name, mixture in mixtures.items()}
+    rows = {name: _admitted(everything, mixture) for name, mixture in mixtures.items()}
     classes = {name: _classes(rows[name]) for name in mixtures}
     wanted = {name: _quota(name, mixture, classes[name]) for name, mixture in mixtures.items()}
     _check_refusals(job.recipe, wanted)
@@ -37,7 +37,8 @@ def _run(job: Job) -> Outcome:
         job.staged.table(chosen_file(name), chosen.to_arrow())
         lock[name] = _lock(mixture, wanted[name], classes[name], chosen)
         if mixture.most_tokens is not None:
-            lock[name]["rows_of_too_many_tokens"] = everything.height - rows[name].height
+            mine = everything.filter(pl.col("held_out") == mixture.held_out)
+            lock[name]["rows_of_too_many_tokens"] = mine.height - rows[name].height
         if mixture.total == "max" or mixture.shrink:
             lock[name]["bound"] = _bound(mixture, wanted[name], classes[name])
     refusals = sum(quota.get("inaudible", 0) for quota in wanted.values())
@@ -64,15 +65,18 @@ def _classes(rows: pl.DataFrame) -> dict[frozenset[str], int]:
     return {frozenset(serves.split()): count for serves, count in rows.group_by("serves").len().iter_rows()}
 
 
-def _short_enough(rows: pl.DataFrame, mixture: Mixture) -> pl.DataFrame:
-    """Return the rows whose sounds a mixture takes."""
-    return rows if mixture.most_tokens is None else rows.filter(pl.col("tokens") <= mixture.most_tokens)
+def _admitted(rows: pl.DataFrame, mixture: Mixture) -> pl.DataFrame:
+    """Return the rows whose voices and sounds a mixture takes."""
+    mine = rows.filter(pl.col("held_out") == mixture.held_out)
+    return mine if mixture.most_tokens is None else mine.filter(pl.col("tokens") <= mixture.most_tokens)
 
 
 def _candidates(job: Job) -> pl.DataFrame:
     """Return every row that may be chosen: id, path of its shard, position there, tokens, the tasks it may serve."""
     columns = ["id", "exchanges", "answered", "inaudible", "spoken"]
     tokens = pl.col("spoken").list.eval(pl.element().struct.field("tokens").list.len()).list.sum()
+    voice = pl.col("spoken").list.eval(pl.element().struct.field("voice")).list.first()
+    held_out = [voice.id for voice in job.recipe.tts.voices if voice.held_out]
     frames = []
     for path in job.unit.inputs:
         rows = pl.read_parquet(job.staged.run_dir / path, columns=columns)
@@ -84,6 +88,7 @@ def _candidates(job: Job) -> pl.DataFrame:
                 pl.lit(path).alias("path"),
                 pl.int_range(pl.len(), dtype=pl.Int32).alias("row"),
                 tokens.cast(pl.Int64).alias("tokens"),
+                voice.is_in(held_out).fill_null(False).alias("held_out"),
                 pl.Series("serves", serves, dtype=pl.String),
             )
         )
@@ -215,7 +220,11 @@ PASS = Pass(
     key="mix",
     needs=("quantize", "noise"),
     version=1,
-    options=lambda recipe: {"seed": recipe.seed, **recipe.mix.model_dump(mode="json")},
+    options=lambda recipe: {
+        "seed": recipe.seed,
+        "held_out": [voice.id for voice in recipe.tts.voices if voice.held_out],
+        **recipe.mix.model_dump(mode="json"),
+    },
     units=_units,
     run=_run,
 )

@@ -12,10 +12,10 @@ import numpy as np
 from pipelines.batches import Stages
 from pipelines.errors import RunError, UserError
 from pipelines.graph import Job, Outcome, Pass, shard_units
-from pipelines.options import Quantize
 from pipelines.recipe import Recipe
 from pipelines.row import Row
 from pipelines.rowwise import Reject, run_stream
+from pipelines.speech_options import Quantize
 from quantize import AudioError, files_digest, load_tokenizer
 from quantize.tokenizer import Ids, Samples, Tokenizer, label
 

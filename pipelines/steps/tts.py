@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from pipelines.batches import Stages
 from pipelines.errors import RunError
 from pipelines.graph import Job, Outcome, Pass, shard_units
-from pipelines.options import Tts
 from pipelines.recipe import Recipe
 from pipelines.row import Row, user_turns
 from pipelines.rowwise import Reject, run_stream
+from pipelines.speech_options import Tts
 from tts import ENGINES, engine_version
 from tts.audio import flac_bytes, is_silent
-from tts.delivery import draw_delivery
+from tts.delivery import draw_delivery, is_held_out
 from tts.engine import Delivery, Engine, EngineError, Request, SpeechError, Spoken
 from tts.sentences import split_sentences
 from tts.spoken_form import spoken_form
@@ -45,8 +45,9 @@ def _run(job: Job) -> Outcome:
     options = job.recipe.tts
     engine = _engine(options.engine)
     used = dict(engine.usage)
+    through = stages(engine, options, job.recipe.seed)
     try:
-        outcome = run_stream(job, "tts", stages(engine, options, job.recipe.seed).run)
+        outcome = run_stream(job, "tts", lambda rows: through.run(_readings(rows, options)), options.per_prompt)
     except EngineError as error:
         raise RunError(f"tts: {error}") from error
     usage = {key: amount - used.get(key, 0) for key, amount in engine.usage.items()}
@@ -63,9 +64,18 @@ def stages(engine: Engine, options: Tts, seed: int) -> Stages[Turn, Spoken]:
     )
 
 
+def _readings(rows: Iterable[Row], options: Tts) -> Iterator[Row]:
+    """Yield each row as often as it is read: the first under its id, the others as its children, `<id>/1` and so on."""
+    for row in rows:
+        for reading in range(options.per_prompt):
+            yield {**row, "id": f"{row['id']}/{reading}"} if reading else row
+
+
 def _turns(row: Row, options: Tts, seed: int) -> list[Turn]:
     """Return the user messages of a row, in words, by the row's voice. Raises Reject."""
-    delivery = draw_delivery(seed, row["id"], options.voices, options.rate_wpm, options.pitch)
+    parent, _, reading = row["id"].partition("/")
+    voices = options.candidates(is_held_out(seed, parent, options.held_out_share))
+    delivery = draw_delivery(seed, parent, voices, options.rate_wpm, options.pitch, int(reading or 0))
     turns = []
     for turn, written in user_turns(row["messages"]):
         text = spoken_form(written)

@@ -16,9 +16,9 @@ import soundfile
 from conftest import ROOT, assert_done, content, speechmill, write_recipe
 from numpy.typing import NDArray
 
-from pipelines.options import Quantize
 from pipelines.row import Row
 from pipelines.rowwise import Reject
+from pipelines.speech_options import Quantize
 from pipelines.steps.quantize import Clip, _clips, stages
 from quantize.clips import pieces, quiet_cuts
 

@@ -79,7 +79,7 @@ def test_set_changes_options_at_any_depth(tmp_path: Path) -> None:
     recipe = load_recipe(path, changes)
     assert recipe.filter.rules[1].model_dump() == {"rule": "length", "below": 32, "vocabulary": "gpt2"}
     assert (recipe.sources[0].limit, recipe.sources[1].turns, recipe.seed) == (7, "first", 5)
-    assert (recipe.tts.voices, recipe.export.shard_bytes) == (("en", "en-us"), 3_000_000)
+    assert ([voice.id for voice in recipe.tts.voices], recipe.export.shard_bytes) == (["en", "en-us"], 3_000_000)
     assert recipe.mix.mixtures["stage3"].total == 20
     defaults = load_recipe(write_recipe(tmp_path), ["filter.rules.language.above=0.5"])
     assert [rule.model_dump() for rule in defaults.filter.rules][2] == {"rule": "language", "above": 0.5}
@@ -146,13 +146,14 @@ def test_the_reference_names_every_option_and_rule() -> None:
 
 
 HELP = ["run", "read", "score", "filter", "tts", "quantize", "noise", "mix", "export", "plan", "status", "verify",
-        "fit-codebook", "steps", "funnel", "explain-text"]  # fmt: skip
+        "fit-codebook", "steps", "funnel", "explain-text", "tokens", "extend-tokenizer"]  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", HELP)
 def test_every_verb_teaches_by_an_example(verb: str) -> None:
     said = speechmill(verb, "--help").stdout
-    assert f"Example: speechmill {verb}" in said
+    assert "Example" in said
+    assert f" speechmill {verb} " in said.partition("Example")[2]
 
 
 def test_help_shows_every_verb_and_its_examples_are_real() -> None:
