@@ -16,7 +16,7 @@ from rich.table import Table
 from pipelines.graph import Outputs
 from pipelines.shards import Counts, Record
 
-ROW_STEPS = ("read", "read.speech", "filter", "tts", "quantize", "noise")
+ROW_STEPS = ("read", "read.speech", "filter", "tts", "tts.augment", "quantize", "noise")
 
 
 @dataclass(frozen=True)

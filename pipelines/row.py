@@ -29,7 +29,8 @@ UTTERANCE = pa.struct(
         ("audio", AUDIO),  # FLAC, mono, at sample_rate
         ("sample_rate", pa.int32()),  # Hz
         ("seconds", pa.float64()),
-        ("tokenizer", pa.string()),  # name@digest of its model file
+        ("augmentation", pa.string()),  # what was done to the speech, as JSON; null where it is as spoken
+        ("tokenizer", pa.string()),  # name@digest/precision
         ("tokens", pa.list_(pa.uint16())),  # 25 a second
     ]
 )

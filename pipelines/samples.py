@@ -18,7 +18,7 @@ from pipelines.shards import read_table
 
 SAMPLES = 10  # of each rule
 _SHOWN_CHARS = 160
-_STEPS = ("read", "read.speech", "filter", "tts", "quantize")
+_STEPS = ("read", "read.speech", "filter", "tts", "tts.augment", "quantize")
 
 
 def print_explained(console: Console, funnel: Funnel, run_dir: Path) -> None:

@@ -12,6 +12,9 @@ from quantize import TOKENIZERS, Compute, model_files
 from quantize.tokenizer import Precision
 from tts import ENGINES, VOICES_OF
 from tts.allocation import Candidate
+from tts.augment import NOISES, Ranges
+
+Between = tuple[float, float]
 
 
 class Voice(Options):
@@ -35,6 +38,45 @@ class Voice(Options):
                 "is written; without that, take the voice out"
             )
         return self
+
+
+class Augment(Options):
+    """What is done to the speech before it is quantized; each kind that has a range is drawn for each row."""
+
+    share: float = Field(0.5, gt=0, le=1, description="of the utterances; the others stay clean")
+    speed: Between | None = Field(None, description="factor, such as [0.9, 1.1]")
+    rt60_s: Between | None = Field(None, description="a room's reverberation time in seconds, such as [0.2, 0.8]")
+    band_hz: Between | None = Field(None, description="nothing above, such as [3400, 8000]")
+    snr_db: Between | None = Field(None, description="speech over noise, such as [5, 30]")
+    gain_db: Between | None = Field(None, description="such as [-12, 3]")
+    noise: tuple[Annotated[str, known("noise", list(NOISES))], ...] = Field(
+        tuple(NOISES), description="generated kinds that are drawn from, beside the recordings"
+    )
+    noise_folder: str | None = Field(None, description="recordings of noise to draw from; relative to root")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Augment:
+        limits = {
+            "speed": (0.5, 2),
+            "rt60_s": (0.01, 5),
+            "band_hz": (500, 48_000),
+            "snr_db": (-20, 60),
+            "gain_db": (-40, 20),
+        }
+        named = {name: getattr(self, name) for name in limits}
+        for name, pair in named.items():
+            if pair is not None and not limits[name][0] <= pair[0] <= pair[1] <= limits[name][1]:
+                raise ValueError(f"{name}: {list(pair)} is not a range within {list(limits[name])}")
+        if all(pair is None for pair in named.values()):
+            raise ValueError(f"nothing is done: give a range to one of {', '.join(limits)}")
+        if self.snr_db is not None and not (self.noise or self.noise_folder):
+            raise ValueError("snr_db needs noise: kinds in `noise`, or recordings in `noise_folder`")
+        return self
+
+    @property
+    def ranges(self) -> Ranges:
+        """The ranges alone."""
+        return Ranges(self.speed, self.rt60_s, self.band_hz, self.snr_db, self.gain_db)
 
 
 def _voice(value: Any) -> Any:
@@ -64,6 +106,8 @@ class Tts(Options):
     too_long: Literal["reject", "split"] = Field(
         "reject", description="longer speech: reject it, or speak it by sentences"
     )
+
+    augment: Augment | None = Field(None, description="speed, rooms, narrow bands, noise, gain; none: clean speech")
 
     @model_validator(mode="after")
     def _known_voices(self) -> Tts:

@@ -21,6 +21,8 @@ from pipelines.recipe import Recipe, parse_recipe
 from pipelines.row import reason_of
 from pipelines.rowwise import read_rows
 from pipelines.shards import Counts, Record, digest_file, digest_json, read_record
+from pipelines.steps.augment import FOLDER as AUGMENT
+from pipelines.steps.augment import speech_shards
 from pipelines.steps.mix import chosen_file
 from pipelines.verify_pairs import Pairs
 
@@ -155,8 +157,15 @@ def _conservation(run: Run) -> Checks:
             )
 
 
+def _speech_chain(recipe: Recipe) -> list[tuple[str, str]]:
+    (*speech,) = speech_shards(recipe)
+    if speech == [AUGMENT]:
+        return [("tts", AUGMENT), ("read.speech", AUGMENT), (AUGMENT, "quantize")]
+    return [(step, "quantize") for step in speech]
+
+
 def _chain(run: Run) -> Checks:
-    for before, step in (("read", "filter"), ("filter", "tts"), ("tts", "quantize"), ("read.speech", "quantize")):
+    for before, step in (("read", "filter"), ("filter", "tts"), *_speech_chain(run.recipe)):
         for name, path in run.shards(before).items():
             readings = run.recipe.tts.per_prompt if step == "tts" else 1
             rows = readings * pq.read_metadata(path).num_rows

@@ -36,14 +36,14 @@ def decode_answer(data: bytes, audio_format: str, rate_hz: int | None) -> tuple[
             raise ValueError("pcm has no header: its rate must be given")
         if len(data) % 2:
             raise BadAudio(f"cut: pcm of {len(data)} bytes is not whole samples of 2")
-        return np.frombuffer(data, "<i2").astype(np.float32) / 32_768, rate_hz
+        return np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32_768), rate_hz
     try:
         with soundfile.SoundFile(io.BytesIO(_whole_wav(data) if data[:4] == b"RIFF" else data)) as file:
             announced = file.frames if file.format == "FLAC" else 0
             channels = file.read(dtype="float32", always_2d=True)
             found_hz = int(file.samplerate)
     except soundfile.LibsndfileError as error:
-        raise BadAudio(f"not audio: {len(data)} bytes that begin with {data[:40]!r} ({error})") from error
+        raise BadAudio(f"not audio: {len(data)} bytes ({error.error_string})") from error  # str(error) has an address
     if len(channels) == 0:
         raise BadAudio(f"no samples in {len(data)} bytes")
     if len(channels) < announced:

@@ -5,8 +5,8 @@ million small files burden a file system (and every copy and deletion of the run
 write-ahead log needs shared memory, which the network file systems under a cluster's run folder do
 not have. A segment has one writer and never changes behind its end, so no lock is needed.
 
-    <folder>/<pid>-<random>.log    records: b"ANSW", key (16), digest (16), length (u64, little-endian), answer
-    <folder>/<pid>-<random>.idx    of each record: key (16), offset (u64); only saves reading the segment through
+    <folder>/<time>-<random>.log   records: b"ANSW", key (16), digest (16), length (u64, little-endian), answer
+    <folder>/<time>-<random>.idx   of each record: key (16), offset (u64); only saves reading the segment through
 
 `put` hands the record to the kernel before it returns, so a killed process loses nothing that was
 put; `sync` makes it last through a loss of power. What lies behind the last index entry is found by
@@ -19,6 +19,7 @@ import json
 import os
 import secrets
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ _MAGIC = b"ANSW"
 _HEADER = len(_MAGIC) + KEY_BYTES + 16 + 8
 _ENTRY_BYTES = KEY_BYTES + 8  # of .idx
 _NONE: NDArray[np.uint64] = np.zeros((0, 3), np.uint64)  # head (half a key), segment, offset: 24 bytes an answer
-_MERGE_AT = 50_000  # entries kept in a dict before they are sorted into the arrays
+_MERGE_AT = 10_000  # entries kept in a dict before they are sorted into the arrays
 
 
 def answer_key(kind: str, question: Mapping[str, Any]) -> bytes:
@@ -68,7 +69,7 @@ class AnswerStore:
             return found
 
     def put(self, key: bytes, answer: bytes) -> None:
-        """Store an answer; a second one under the same key takes the place of the first.
+        """Store an answer; a second one under the same key takes the place of the first (of the older segment's).
 
         It survives this process from here on, and the machine from the next `sync`. Raises OSError, such as
         for a full disk, and then leaves no half record.
@@ -166,8 +167,8 @@ class _Segment:
 
     @classmethod
     def create(cls, folder: Path) -> "_Segment":
-        """Make an empty one, named by this process."""
-        path = folder / f"{os.getpid()}-{secrets.token_hex(6)}.log"
+        """Make an empty one, whose name sorts behind the older ones."""
+        path = folder / f"{time.time_ns():020d}-{secrets.token_hex(6)}.log"
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         folder_fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         try:

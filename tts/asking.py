@@ -98,7 +98,7 @@ def retry_after_s(headers: Mapping[str, str], now_s: float) -> float | None:
 
 def pause_s(key: bytes, failures: int, shortest_s: float, longest_s: float) -> float:
     """Return the back-off after the n-th failure (from 1): doubled each time, times 0.5..1 drawn from the key and n."""
-    whole = min(longest_s, shortest_s * 2 ** min(failures - 1, 30))
+    whole = min(longest_s, shortest_s * 2.0 ** min(failures - 1, 30))
     drawn = hashlib.blake2b(failures.to_bytes(4, "little"), digest_size=8, key=key).digest()
     return whole * (0.5 + int.from_bytes(drawn, "little") / 2**65)
 
@@ -123,77 +123,80 @@ class Asker:
     async def ask(self, key: bytes, send: Callable[[], Awaitable[T]], witness: Callable[[], Awaitable[object]]) -> T:
         """Return the first answer of `send`, which raises Unanswered or Refused where there is none.
 
-        Raises the last of these if the question is at fault, EngineError if the server is. The key
-        draws the jitter.
+        Raises the last of these if the question is at fault: its last attempt lies between two answers to others,
+        since without the first or the second it might have fallen into an outage. Raises EngineError if the
+        server is at fault. The key draws the jitter.
         """
+        own = waits = sent = turn = 0
+        asked = self._now()
         while True:
-            begun = self._now()
-            try:
-                return await self._round(key, send)
-            except (Unanswered, Refused) as failure:
-                if isinstance(failure, Refused) and self._ever_answered:
-                    raise
-                if await self._answers(begun, witness):
-                    raise
-                self._check_patience(failure)
+            await self._until_free(key)
+            is_last = own >= self.attempts - 1 or waits >= WAITS_PER_ATTEMPT * self.attempts - 1
+            failure = await self._silence(asked, witness) if is_last else None
+            if failure is None:
+                self.retries += sent > 0
+                sent += 1
+                asked = self._now()
+                try:
+                    answer = await send()
+                except Refused:
+                    failure = None if self._ever_answered else await self._silence(asked, witness)
+                    if failure is None:
+                        raise
+                except Unanswered as error:
+                    failure = await self._silence(asked, witness) if is_last else error
+                    if failure is None:
+                        raise
+                else:
+                    self._note_answer()
+                    return answer
+            turn += 1
+            waits += failure.of_server
+            own += not failure.of_server
+            await asyncio.sleep(self._pause(key, turn, failure))
 
-    async def _round(self, key: bytes, send: Callable[[], Awaitable[T]]) -> T:
-        own = waits = 0
-        while True:
-            while (left := self._free_at - self._now()) > 0:
-                await asyncio.sleep(left + pause_s(key, 1, *self.pauses_s))  # so that not all come back at once
+    async def _until_free(self, key: bytes) -> None:
+        while (left := self._free_at - self._now()) > 0:
+            await asyncio.sleep(left + pause_s(key, 1, *self.pauses_s))  # so that not all come back at once
+
+    async def _silence(self, since: float, witness: Callable[[], Awaitable[object]]) -> Unanswered | None:
+        """Return why the witness is not answered; None if it is, or if anybody was answered since then."""
+        async with self._witness_lock:
+            if self._answered_at > since:
+                return None
             try:
-                answer = await send()
-            except Unanswered as error:
-                failure = error
-            else:
-                self._answered_at = self._now()
-                self._ever_answered = True
-                return answer
-            own, waits = (own, waits + 1) if failure.of_server else (own + 1, waits)
-            pause = self._pause(key, own + waits, failure)
-            if own >= self.attempts or waits >= WAITS_PER_ATTEMPT * self.attempts:
-                raise failure
-            self.retries += 1
-            await asyncio.sleep(pause)
+                await witness()
+            except Unanswered as failure:
+                self._check_patience(failure)
+                return failure
+            except Refused as refusal:
+                raise EngineError(f"the server refuses even a plain sentence: {refusal}") from None
+            self._note_answer()
+            return None
+
+    def _note_answer(self) -> None:
+        self._answered_at = self._now()
+        self._ever_answered = True
 
     def _pause(self, key: bytes, failures: int, failure: Unanswered) -> float:
         """Return how long to wait; a busy server's Retry-After holds all questions back."""
         asked_for = failure.retry_after_s or 0.0
         if asked_for > self.patience_s:
             raise EngineError(
-                f"the server asks to come back in {asked_for:.0f} s, past the patience of {self}: {failure}"
+                f"the server asks to come back in {asked_for:.0f} s, but patience_s is {self.patience_s:g}: {failure}"
             )
         if failure.of_server:
             self._check_patience(failure)
             self._free_at = max(self._free_at, self._now() + asked_for)
         return max(asked_for, pause_s(key, failures, *self.pauses_s))
 
-    async def _answers(self, begun: float, witness: Callable[[], Awaitable[object]]) -> bool:
-        """Return whether the server has answered anybody since then, or answers the witness now."""
-        async with self._witness_lock:
-            if self._answered_at > begun:
-                return True
-            try:
-                await witness()
-            except Unanswered:
-                return False
-            except Refused as refusal:
-                raise EngineError(f"the server refuses even a plain sentence: {refusal}") from None
-            self._answered_at = self._now()
-            self._ever_answered = True
-            return True
-
     def _check_patience(self, failure: Exception) -> None:
         quiet_s = self._now() - self._answered_at
         if quiet_s > self.patience_s:
             raise EngineError(
-                f"the server has answered nobody for {quiet_s:.0f} s, past the patience of {self}; last: {failure}. "
-                "What was answered is stored: resume when it is well"
+                f"the server has answered nobody for {quiet_s:.0f} s (patience_s: {self.patience_s:g}); "
+                f"last: {failure}. What was answered is stored: resume when the server is well"
             ) from None
-
-    def __str__(self) -> str:
-        return f"{self.patience_s:.0f} s"
 
     @staticmethod
     def _now() -> float:

@@ -8,7 +8,9 @@ import re
 import unicodedata
 from re import Match
 
-from tts.spoken_numbers import ALWAYS, NUMBER_RULES, Rule
+from tts.spoken_numbers import say_numbers
+from tts.spoken_romans import ROMAN_RULES
+from tts.spoken_rules import ALWAYS, Rule, rewrite
 from tts.spoken_tables import ABBREVIATIONS, SYMBOLS
 
 
@@ -22,19 +24,14 @@ def spoken_form(text: str) -> str:
         text = "".join(map(_ascii_digit, text)).replace("−", "-")
     if "." in text:
         text = _ABBREVIATION.sub(_abbreviation, text)
+    text = rewrite(_WORD_RULES, text)
     if _NOT_PLAIN.search(text):
-        text = " ".join(_rewrite(_MARKUP_RULES, text).split())
-        if _DIGIT.search(text):
-            text = _rewrite(NUMBER_RULES, text)
-        text = _rewrite(_SYMBOL_RULES, text)
+        text = " ".join(rewrite(_MARKUP_RULES, text).split())
+        digit = _DIGIT.search(text)
+        if digit:
+            text = say_numbers(text, digit.start())
+        text = rewrite(_SYMBOL_RULES, text)
     return " ".join(text.split())
-
-
-def _rewrite(rules: tuple[Rule, ...], text: str) -> str:
-    for literals, pattern, replacement in rules:
-        if any(literal in text for literal in literals):
-            text = pattern.sub(replacement, text)
-    return text
 
 
 _DIGIT = re.compile(r"[0-9]")
@@ -58,20 +55,24 @@ def _ascii_digit(char: str) -> str:
     return f" {ascii_form} " if "/" in ascii_form else char
 
 
-_ABBREVIATION = re.compile(r"(?<![\w.])(?:" + "|".join(re.escape(short[:-1]) for short in ABBREVIATIONS) + r")\.(?!\w)")
+# The other initials lose their full stops: the U.S. Senate is the US Senate, which every voice spells.
+_ABBREVIATION = re.compile(
+    r"(?<![\w.])(?:" + "|".join(re.escape(short[:-1]) for short in ABBREVIATIONS) + r"|[A-Z](?:\.[A-Z])+)\.(?!\w)"
+)
 # These may end a sentence; the others stand before a name.
 _MAY_END = frozenset((
     "etc.", "Jr.", "Sr.", "Inc.", "Ltd.", "Co.", "Corp.", "al.", "a.m.", "p.m.", "A.M.", "P.M.",
-    "Ave.", "Blvd.", "Rd.", "St.", "Univ.", "Dept."
+    "Ave.", "Blvd.", "Rd.", "St.", "Univ.", "Dept.", "Ph.D."
 ))  # fmt: skip
 _AFTER_A_NAME = re.compile(r"(?:^|\s)[A-Z]\w*\s$")
 
 
 def _abbreviation(match: Match[str]) -> str:
     """Expand one abbreviation, and keep its full stop where that also ends the sentence."""
-    short, words = match[0], ABBREVIATIONS[match[0]]
-    before, after = match.string[: match.start()], match.string[match.end() :].lstrip()
-    if short == "St." and _AFTER_A_NAME.search(before[-40:]):
+    short = match[0]
+    words = ABBREVIATIONS.get(short) or short.replace(".", "")
+    before, after = match.string[max(0, match.start() - 40) : match.start()], match.string[match.end() :][:40].lstrip()
+    if short == "St." and _AFTER_A_NAME.search(before):
         words = "Street"
     ends = not after or (short in _MAY_END and after[0].isupper() and words != "Saint")
     return f"{words}." if ends and not after.startswith((".", "?", "!")) else words
@@ -84,6 +85,10 @@ def _symbol(match: Match[str]) -> str:
 _DOMAIN = r"(?<=\w)\.(?=(?:com|org|net|edu|gov|io|co|uk|ai|html|pdf|py|txt|csv|json)\b)"
 
 # Layout that is seen and not said, and symbols that mean something other than their name.
+_WORD_RULES: tuple[Rule, ...] = (
+    ((" vs ",), re.compile(" vs "), " versus "),
+    *ROMAN_RULES,
+)
 _MARKUP_RULES: tuple[Rule, ...] = (
     (("*", "+", "#"), re.compile(r"(?m)^[ \t]*(?:[*+]|#{1,6})\s+"), " "),  # bullets and headings
     (("*",), re.compile(r"(?<![\w*])(\*{1,3})(?=\S)([^*\n]+)(?<=\S)\1(?![\w*])"), r"\2"),  # **bold**
@@ -94,6 +99,10 @@ _MARKUP_RULES: tuple[Rule, ...] = (
     (("__",), re.compile(r"_{2,}"), " blank "),
     (("#",), re.compile(r"\b([ACDFGJ])#(?!\w)"), r"\1 sharp"),
     (("++",), re.compile(r"\b(C|c)\+\+"), r"\1 plus plus"),
+    (("AT&T",), re.compile(r"\bAT&T\b"), "A-T and T"),  # A alone is read as the article
+    (("N/A",), re.compile(r"\bN/A\b"), "not applicable"),
+    (("b/c",), re.compile(r"(?<!\w)b/c\b"), "because"),
+    (("^",), re.compile(r"(?<=\w)\^([a-z])(?!\w)"), r" to the power of \1"),
     (("nd/or",), re.compile(r"\b[Aa]nd/or\b"), "and or"),
     (("w/o",), re.compile(r"(?<!\w)w/o\b"), "without"),
     (("w/",), re.compile(r"(?<!\w)w/(?=\s)"), "with"),

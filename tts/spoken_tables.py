@@ -24,13 +24,50 @@ NUMBERED: dict[str, str] = {
     "Figs.": "Figures", "figs.": "figures", "Eq.": "Equation", "eq.": "equation",
     "Ch.": "Chapter", "ch.": "chapter", "Sec.": "Section", "sec.": "section",
     "Vol.": "Volume", "vol.": "volume", "p.": "page", "pp.": "pages", "Mar.": "March",
-    "c.": "circa", "ca.": "circa", "est.": "established", "Est.": "Established",
+    "est.": "established", "Est.": "Established",
 }  # fmt: skip
 
 MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September",
     "October", "November", "December",
 )  # fmt: skip
+
+# A number of three or four digits after one of these is a name: Route one oh one, Boeing seven forty-seven.
+CALLED_BY_NUMBER = (
+    "Highway", "highway", "Hwy", "Route", "route", "Interstate", "Room", "room", "Suite", "Apartment", "Apt.", "Apt",
+    "Flight", "flight", "Gate", "Boeing", "Airbus", "Porsche", "Xbox", "HTTP", "Error", "error", "Fahrenheit", "Bus",
+    "Locker", "Exit", "RTX", "GTX", "Ryzen", "Radeon", "Nikon", "Canon", "Peugeot", "Nokia", "Atari", "Studio",
+)  # fmt: skip
+# Biology 101 is a course, and Chapter 101 and Add 101 are not.
+NOT_A_COURSE = frozenset((
+    "Chapter", "Page", "Section", "Number", "Line", "Question", "Problem", "Verse", "Level", "Step", "Item", "Add",
+    "Subtract", "Divide", "Multiply", "Is", "Are", "Of", "Write", "Give", "List", "Find", "Count", "Convert", "Print",
+    "Only", "The", "All", "In", "By", "With", "To", "From", "At", "On", "Over", "About", "And", "Or", "Top",
+))  # fmt: skip
+# Before a number with a point that is a version: Python three point eleven.
+VERSIONED = frozenset((
+    "Python", "python", "Version", "version", "Java", "Ubuntu", "iOS", "Android", "macOS", "PHP", "Ruby", "Node", "Go",
+    "Rust", "CUDA", "Linux", "kernel", "Django", "Bluetooth", "USB", "PyTorch", "TensorFlow", "release", "Release",
+    "Unity", "Swift", "Kotlin", "PostgreSQL", "Postgres", "MySQL", "Bootstrap", "TLS", "OpenGL", "DirectX", "js",
+))  # fmt: skip
+
+# A Roman numeral behind one of these is an ordinal: Henry the Eighth.
+RULERS = frozenset((
+    "Henry", "Louis", "Elizabeth", "Edward", "George", "James", "Richard", "Charles", "William", "Paul", "Benedict",
+    "Pius", "Francis", "Philip", "Napoleon", "Nicholas", "Alexander", "Catherine", "Peter", "Ivan", "Mary", "Ramses",
+    "Ramesses", "Frederick", "Wilhelm", "Innocent", "Gregory", "Leo", "Clement", "Urban", "Julius", "Leopold",
+    "Gustav", "Christian", "Otto", "Ferdinand", "Alfonso", "Carlos", "Felipe", "Ptolemy", "Darius", "Xerxes", "Mehmed",
+    "Selim", "Murad", "Thutmose", "Amenhotep", "Robert", "Malcolm", "John", "Joseph", "Margaret", "Stephen", "Harald",
+    "Olav", "Haakon", "Maximilian", "Umberto", "Boniface", "Sixtus", "Eugene", "Pedro", "Manuel", "Sigismund",
+))  # fmt: skip
+# One letter is a numeral behind these: Act V. Behind any other capital word two letters or more are.
+NUMBERED_IN_ROMAN = frozenset((
+    "Chapter", "CHAPTER", "Part", "PART", "Act", "ACT", "Scene", "SCENE", "Book", "Volume", "Section", "Article",
+    "Phase", "Type", "Class", "Level", "Stage", "Grade", "Appendix", "Title", "Mark", "Bowl",
+))  # fmt: skip
+NOT_BEFORE_ROMAN = frozenset((
+    "The", "This", "That", "An", "And", "Or", "In", "Of", "With", "If", "Is", "Via", "My", "No", "For", "Start", "Size",
+))  # fmt: skip
 
 SHORT_MONTHS: dict[str, str] = {month[:3]: month for month in MONTHS if month != "May"} | {"Sept": "September"}
 

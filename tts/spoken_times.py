@@ -127,7 +127,9 @@ DATE_RULES: tuple[Rule, ...] = (
     (_MONTHS, re.compile(rf"(\d(?<![\w.,]\d)\d?) ({_MONTH})\b"), _day_of_month),
     (_MONTHS, re.compile(rf"(\d(?<![\w.,]\d)\d?)(?:st|nd|rd|th) ({_MONTH})\b"), lambda m: f"{ordinal(m[1])} of {m[2]}"),
 )
+# Only for a text with three digits in a row.
 LONG_DATE_RULES: tuple[Rule, ...] = (
+    (("c.", "ca."), re.compile(r"(?<!\w)ca?\. ?(?=\d{3,4}\b)"), "circa "),
     (
         ("-", "/"),
         re.compile(r"(\d(?<![\w-]\d)\d{3})([-/])(\d\d)\2(\d\d)(?:T(?=\d)|(?![\w/-]))"),

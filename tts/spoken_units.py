@@ -58,7 +58,11 @@ UNIT_RULES: tuple[Rule, ...] = (
     ),
     (("'", "′", "’"), re.compile(r"""([3-8](?<![\w.'"]\d))['′’]\s?(\d|1[01])(?:["″”]|''|(?!\w))"""), _height),
     (
-        tuple(f"{unit}{dash}" for unit in ("%", "k", "K", "M", "m", "g", "B", "°", "C", "F", "s", "h", "n") for dash in "-–"),
+        tuple(
+            f"{unit}{dash}"
+            for unit in ("%", "k", "K", "M", "m", "g", "B", "°", "C", "F", "s", "h", "n")
+            for dash in "-–"
+        ),
         re.compile(rf"({FREE_N}\s?(?:{_UNIT}|K|M))[-–](?=\d)"),
         r"\1 to ",
     ),

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from pipelines.graph import Pass
-from pipelines.steps import benchmarks, export, filter, mix, near_duplicates, noise, quantize, read, score, speech, tts
+from pipelines.steps import (
+    augment,
+    benchmarks,
+    export,
+    filter,
+    mix,
+    near_duplicates,
+    noise,
+    quantize,
+    read,
+    score,
+    speech,
+    tts,
+)
 
 PASSES: tuple[Pass, ...] = (
     read.PASS,
@@ -20,6 +33,7 @@ PASSES: tuple[Pass, ...] = (
     filter.PASS,
     benchmarks.REPORT_PASS,
     tts.PASS,
+    augment.PASS,
     quantize.PASS,
     noise.LENGTHS_PASS,
     noise.PASS,

@@ -21,6 +21,7 @@ from pipelines.recipe import PLACES, Recipe
 from pipelines.row import AUDIO
 from pipelines.rowwise import read_rows
 from pipelines.shards import ROWS_PER_GROUP, Counts
+from pipelines.steps.augment import speech_shards
 from pipelines.steps.mix import chosen_file
 from pipelines.tasks import ALL_COLUMNS, PAIR, Writing, render
 from quantize.run_lengths import DURATION_LENGTH, LONGEST
@@ -179,7 +180,7 @@ def _gather_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
 
 def _audio_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
     shards = outputs.shards("quantize") if recipe.export.audio else []
-    spoken = {s.name: s.path for s in outputs.shards("tts", "read.speech")}
+    spoken = {s.name: s.path for s in outputs.shards(*speech_shards(recipe))}
     return [
         Unit(
             f"{number:05d}-{s.name}",
@@ -222,7 +223,7 @@ PASS = Pass(
 )
 AUDIO_PASS = Pass(
     key="export.audio",
-    needs=("tts", "read.speech", "quantize"),
+    needs=("tts", "read.speech", "tts.augment", "quantize"),
     version=1,
     options=lambda recipe: {},
     units=_audio_units,

@@ -16,6 +16,7 @@ from pipelines.recipe import Recipe
 from pipelines.row import Row
 from pipelines.rowwise import Reject, run_stream
 from pipelines.speech_options import Quantize
+from pipelines.steps.augment import speech_shards
 from quantize import AudioError, files_digest, load_tokenizer
 from quantize.tokenizer import Ids, Samples, Tokenizer, label
 
@@ -132,10 +133,10 @@ def _options(recipe: Recipe) -> dict[str, Any]:
 
 PASS = Pass(
     key="quantize",
-    needs=("tts", "read.speech"),
+    needs=("tts", "read.speech", "tts.augment"),
     version=2,
     options=_options,
-    units=shard_units("tts", "read.speech"),
+    units=lambda recipe, outputs: shard_units(*speech_shards(recipe))(recipe, outputs),
     run=_run,
     one_to_one=True,
     gpus=lambda recipe: recipe.quantize.gpus,

@@ -150,7 +150,11 @@ def _utterance(engine: Engine, turn: int, text: str, samples: Samples, delivery:
 
 def _options(recipe: Recipe) -> dict[str, Any]:
     tts = recipe.tts
-    return {**tts.model_dump(mode="json"), "seed": recipe.seed, "engine_version": engine_version(tts.engine)}
+    return {
+        **tts.model_dump(mode="json", exclude={"augment"}),
+        "seed": recipe.seed,
+        "engine_version": engine_version(tts.engine),
+    }
 
 
 PASS = Pass(
