@@ -11,6 +11,8 @@ not have. A segment has one writer and never changes behind its end, so no lock 
 `put` hands the record to the kernel before it returns, so a killed process loses nothing that was
 put; `sync` makes it last through a loss of power. What lies behind the last index entry is found by
 its headers; a torn tail is left alone, and a record whose digest differs is as if it were not there.
+Others' answers are looked for at `look`, and at a question without an answer once a second: with
+hundreds of writers on a network file system, to look each time would take longer than to ask.
 """
 
 import hashlib
@@ -32,6 +34,7 @@ _MAGIC = b"ANSW"
 _HEADER = len(_MAGIC) + KEY_BYTES + 16 + 8
 _ENTRY_BYTES = KEY_BYTES + 8  # of .idx
 _NONE: NDArray[np.uint64] = np.zeros((0, 3), np.uint64)  # head (half a key), segment, offset: 24 bytes an answer
+_LOOK_EVERY_S = 1.0
 _MERGE_AT = 10_000  # entries kept in a dict before they are sorted into the arrays
 
 
@@ -58,15 +61,37 @@ class AnswerStore:
         self._places: NDArray[np.uint64] = np.zeros((0, 2), np.uint64)  # segment, offset
         self._fresh: dict[int, list[tuple[int, int]]] = {}  # head -> the same, newest last
         self._mine: _Segment | None = None
-        self._look()
+        self.look()
 
     def get(self, key: bytes) -> bytes | None:
-        """Return the answer stored under the key by any process, or None if there is none whose digest is right."""
+        """Return the answer stored under the key, or None if there is none whose digest is right.
+
+        What another process stored less than a second ago may be missed: see `look`.
+        """
         with self._lock:
             found = self._read(key)
-            if found is None and self._look():
+            if found is None and time.monotonic() - self._looked_at > _LOOK_EVERY_S and self.look():
                 found = self._read(key)
             return found
+
+    def look(self) -> bool:
+        """Take in what other processes have stored since the last time. Returns whether there was any."""
+        with self._lock, os.scandir(self.folder) as entries:
+            self._looked_at = time.monotonic()
+            for log in sorted(entry.name for entry in entries if entry.name.endswith(".log")):
+                if log not in self._numbers:
+                    self._add_segment(_Segment(self.folder / log))
+            tables = [_NONE]
+            for number, segment in enumerate(self._segments):
+                if segment is not self._mine and len(news := segment.news()):
+                    tables.append(np.insert(news, 1, number, axis=1))
+            table = np.concatenate(tables)
+            if len(table) < _MERGE_AT:
+                for head, number, offset in table.tolist():
+                    self._remember(head, number, offset)
+            else:
+                self._merge(table)
+            return len(table) > 0
 
     def put(self, key: bytes, answer: bytes) -> None:
         """Store an answer; a second one under the same key takes the place of the first (of the older segment's).
@@ -113,25 +138,6 @@ class AnswerStore:
                 return answer
         return None
 
-    def _look(self) -> bool:
-        """Take in what other processes have stored since. Returns whether there was any."""
-        with os.scandir(self.folder) as entries:
-            logs = sorted(entry.name for entry in entries if entry.name.endswith(".log"))
-        for log in logs:
-            if log not in self._numbers:
-                self._add_segment(_Segment(self.folder / log))
-        tables = [_NONE]
-        for number, segment in enumerate(self._segments):
-            if segment is not self._mine and len(news := segment.news()):
-                tables.append(np.insert(news, 1, number, axis=1))
-        table = np.concatenate(tables)
-        if len(table) < _MERGE_AT:
-            for head, number, offset in table.tolist():
-                self._remember(head, number, offset)
-        else:
-            self._merge(table)
-        return len(table) > 0
-
     def _remember(self, head: int, number: int, offset: int) -> None:
         self._fresh.setdefault(head, []).append((number, offset))
         if len(self._fresh) >= _MERGE_AT:
@@ -153,99 +159,118 @@ class AnswerStore:
 
 
 class _Segment:
-    """One append-only file of records, and the index beside it. Only its writer holds it open."""
+    """One append-only file of records, and the index beside it. Only its writer holds them open."""
 
-    def __init__(self, path: Path, writer_pid: int = 0, fd: int = -1) -> None:
+    def __init__(self, path: Path, writer_pid: int = 0, fds: tuple[int, int] = (-1, -1)) -> None:
         self.name = path.name
         self.writer_pid = writer_pid
         self._path = path
-        self._index_path = path.with_suffix(".idx")
-        self._fd = fd
+        self._fds = fds  # of the records, of the index
         self._end = 0  # of the records known
         self._size = 0  # of the file, when last looked at
-        self._unindexed: list[tuple[bytes, int]] = []
+        self._entries = 0  # of the index, known or written
+        self._indexed_to = -1  # the offset of the last of them that was read
 
     @classmethod
     def create(cls, folder: Path) -> "_Segment":
         """Make an empty one, whose name sorts behind the older ones."""
         path = folder / f"{time.time_ns():020d}-{secrets.token_hex(6)}.log"
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        fds = os.open(path, flags, 0o644), os.open(path.with_suffix(".idx"), flags, 0o644)
         folder_fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            os.fsync(folder_fd)  # of the new name
+            os.fsync(folder_fd)  # of the new names
         finally:
             os.close(folder_fd)
-        return cls(path, os.getpid(), fd)
+        return cls(path, os.getpid(), fds)
 
     def append(self, key: bytes, answer: bytes) -> int:
-        """Write one record and return its offset."""
-        record = memoryview(_MAGIC + key + _digest(key, answer) + len(answer).to_bytes(8, "little") + answer)
+        """Write one record, then its index entry, and return its offset."""
+        record = _MAGIC + key + _digest(key, answer) + len(answer).to_bytes(8, "little") + answer
         offset = self._end
         try:
-            while record:
-                written = os.pwrite(self._fd, record, self._end)
-                self._end += written
-                record = record[written:]
+            _write(self._fds[0], record, offset)
+            _write(self._fds[1], key + offset.to_bytes(8, "little"), self._entries * _ENTRY_BYTES)
         except OSError:
-            self._end = offset
-            os.ftruncate(self._fd, offset)
+            os.ftruncate(self._fds[0], offset)
             raise
-        self._unindexed.append((key, offset))
+        self._end += len(record)
+        self._entries += 1
         return offset
 
     def sync(self) -> None:
-        """Fsync the records, then add them to the index: an entry never runs ahead of its record."""
-        if not self._unindexed:
-            return
-        os.fsync(self._fd)
-        with self._index_path.open("ab") as index:
-            index.write(b"".join(key + offset.to_bytes(8, "little") for key, offset in self._unindexed))
-        self._unindexed = []
+        """Fsync the records, then the index."""
+        for fd in self._fds:
+            os.fsync(fd)
 
     def news(self) -> NDArray[np.uint64]:
-        """Return (n, 2), head and offset, of the records not told before: by the index at first, then by headers."""
-        size = self._path.stat().st_size
-        if size == self._size:
-            return _NONE[:, :2]
-        found = np.zeros((0, 2), np.uint64)
-        if self._size == 0 and self._index_path.exists():
-            data = self._index_path.read_bytes()
-            entries = np.frombuffer(data[: len(data) // _ENTRY_BYTES * _ENTRY_BYTES], "<u8").reshape(-1, 3)
-            found = entries[entries[:, 2] < size][:, [0, 2]].astype(np.uint64)
-            if len(found):
-                self._end = int(found[:, 1].max())  # the last record is told twice, which does no harm
-        self._size = size
-        return np.concatenate([found, self._scan(size)])
+        """Return (n, 2), head and offset, of the records not told before: by the index, then by headers."""
+        with self._path.open("rb", buffering=0) as file:  # a network file system tells the true size when it opens
+            size = os.fstat(file.fileno()).st_size
+            if size == self._size:
+                return _NONE[:, :2]
+            self._size = size
+            indexed = self._indexed(size)
+            if len(indexed) == 0:
+                return self._scan(file, size)
+            self._end = int(indexed[-1, 1])
+            found = self._scan(file, size)  # whose first is the last one indexed, unless the index is damaged
+            again = len(found) > 0 and np.array_equal(found[0], indexed[-1])
+            return np.concatenate([indexed, found[again:]])
 
-    def _scan(self, size: int) -> NDArray[np.uint64]:
+    def _indexed(self, size: int) -> NDArray[np.uint64]:
+        """Read the index on, up to an entry that is torn, or that was never written because the power went."""
+        try:
+            with self._path.with_suffix(".idx").open("rb") as index:
+                index.seek(self._entries * _ENTRY_BYTES)
+                data = index.read()
+        except FileNotFoundError:
+            return _NONE[:, :2]
+        entries = np.frombuffer(data[: len(data) // _ENTRY_BYTES * _ENTRY_BYTES], "<u8").reshape(-1, 3)
+        offsets = entries[:, 2].astype(np.int64)
+        in_order = (np.diff(offsets, prepend=self._indexed_to) > 0) & (offsets < size)
+        count = len(offsets) if in_order.all() else int(in_order.argmin())
+        self._entries += count
+        self._indexed_to = int(offsets[count - 1]) if count else self._indexed_to
+        return entries[:count, [0, 2]][offsets[:count] >= self._end].astype(np.uint64)
+
+    def _scan(self, file: io.FileIO, size: int) -> NDArray[np.uint64]:
         """Read headers from the last known record on, up to one that is torn or still being written."""
         found = []
-        with self._path.open("rb", buffering=0) as file:
-            while self._end + _HEADER <= size:
-                header = os.pread(file.fileno(), _HEADER, self._end)
-                end = self._end + _HEADER + int.from_bytes(header[-8:], "little")
-                if not header.startswith(_MAGIC) or end > size:
-                    break
-                found.append((_head(header[len(_MAGIC) :]), self._end))
-                self._end = end
+        while self._end + _HEADER <= size:
+            header = os.pread(file.fileno(), _HEADER, self._end)
+            end = self._end + _HEADER + int.from_bytes(header[-8:], "little")
+            if not header.startswith(_MAGIC) or end > size:
+                break
+            found.append((_head(header[len(_MAGIC) :]), self._end))
+            self._end = end
         return np.array(found, np.uint64).reshape(-1, 2)
 
     def read(self, offset: int, key: bytes) -> bytes | None:
         """Return the answer of the record at an offset, or None if it is damaged or another key's."""
         with self._path.open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
-            file.seek(offset)
-            header = file.read(_HEADER)
+            header = os.pread(file.fileno(), _HEADER, offset)
             length = int.from_bytes(header[-8:], "little")
             if header[: 4 + KEY_BYTES] != _MAGIC + key or offset + _HEADER + length > size:
                 return None
+            file.seek(offset + _HEADER)
             answer = io.BufferedReader(file).read(length)
         return answer if header[4 + KEY_BYTES : -8] == _digest(key, answer) else None
 
     def close(self) -> None:
-        """Give back the writer's file."""
-        os.close(self._fd)
-        self._fd = -1
+        """Give back the writer's files."""
+        for fd in self._fds:
+            os.close(fd)
+
+
+def _write(fd: int, data: bytes, offset: int) -> None:
+    """Write all of the data at an offset. Raises OSError."""
+    left = memoryview(data)
+    while left:
+        written = os.pwrite(fd, left, offset)
+        offset += written
+        left = left[written:]
 
 
 def _digest(key: bytes, answer: bytes) -> bytes:

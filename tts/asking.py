@@ -15,6 +15,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
+from tts.engine import EngineError
+
 if TYPE_CHECKING:
     import openai
 
@@ -27,10 +29,6 @@ _AGAIN = {408, 409, *_BUSY}  # and every other 5xx
 _NEVER_REACHED = {"ConnectError", "ConnectTimeout", "PoolTimeout"}  # of httpx and httpx2 alike
 
 T = TypeVar("T")
-
-
-class EngineError(RuntimeError):
-    """No row is to blame: the server, the key or the options are. What is stored stays; a resume goes on from there."""
 
 
 class Refused(Exception):
@@ -125,7 +123,7 @@ class Asker:
 
         Raises the last of these if the question is at fault: its last attempt lies between two answers to others,
         since without the first or the second it might have fallen into an outage. Raises EngineError if the
-        server is at fault. The key draws the jitter.
+        server, the key or the options are at fault; what is stored stays. The key draws the jitter.
         """
         own = waits = sent = turn = 0
         asked = self._now()
@@ -133,6 +131,8 @@ class Asker:
             await self._until_free(key)
             is_last = own >= self.attempts - 1 or waits >= WAITS_PER_ATTEMPT * self.attempts - 1
             failure = await self._silence(asked, witness) if is_last else None
+            if is_last and waits:  # the witness may have taken the place that a busy server had left
+                await asyncio.sleep(pause_s(key, turn, *self.pauses_s))
             if failure is None:
                 self.retries += sent > 0
                 sent += 1

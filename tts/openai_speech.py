@@ -9,6 +9,7 @@ The request's fields are those of https://developers.openai.com/api/reference (c
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,11 +18,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tts.answer_audio import BadAudio, check_length, decode_answer, to_int16
+from tts.answer_audio import BadAudio, decode_answer, plausible_seconds, to_int16
 from tts.answer_store import AnswerStore, answer_key
-from tts.asking import Asker, EngineError, Refused, Unanswered, failure_of
+from tts.asking import Asker, Refused, Unanswered, failure_of
 from tts.audio import is_silent
-from tts.engine import Request, SpeechError, Spoken, Voice
+from tts.engine import EngineError, Request, SpeechError, Spoken, Voice
 from tts.openai_speech_options import OpenAISpeechOptions
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["EngineError", "OpenAISpeech", "OpenAISpeechOptions"]
 
 WITNESS = "This is a test of the voice."
+BATCH = 512  # texts, and 8 rounds: a batch waits for its last answer, while the server has nothing else to do
 
 Resample = Callable[[NDArray[np.float32], int, int], NDArray[np.float32]]
 T = TypeVar("T")
@@ -66,12 +68,13 @@ class OpenAISpeech:
         self.voices = voices
         self.version = f"openai_speech {options.model}"
         self.sample_rate_hz = options.sample_rate_hz
-        self.batch_size = 8 * options.concurrency
+        self.batch_size = max(BATCH, 8 * options.concurrency)
         self._resample = resample
         self._key = options.read_key()
         self._store = AnswerStore(folder)
         self._asker = Asker(options.attempts, options.patience_s, options.pauses_s)
-        self._usage = dict.fromkeys(("requests", "from_store", "characters", "audio_seconds"), 0.0)
+        names = ("requests", "from_store", "characters", "stored_characters", "audio_seconds", "asking_seconds")
+        self._usage = dict.fromkeys(names, 0.0)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: openai.AsyncOpenAI | None = None
 
@@ -81,7 +84,9 @@ class OpenAISpeech:
 
         requests, retries: sent, and how many of them were repeats; from_store: texts that needed none
         characters:        of the requests that were answered, which is what is paid for; cost: at the price given
+        stored_characters: of the texts from the store, paid for by whoever asked: another run, or a killed worker
         audio_seconds:     of good speech, new or stored
+        asking_seconds:    in `speak_all`, which make rates of the others
         """
         cost = self._usage["characters"] / 1e6 * self.options.price_per_million_characters
         return {**self._usage, "retries": float(self._asker.retries), "cost": cost}
@@ -93,12 +98,15 @@ class OpenAISpeech:
         server felt; `usage` tells the retries. Raises ValueError for a delivery with an unknown voice or a rate
         beyond `speed`; EngineError if the server, the key or the options are at fault; OSError for a full disk.
         """
+        started = time.monotonic()
         asked = [self._question(request) for request in requests]
+        self._store.look()
         questions = {question.key: question for question in asked if isinstance(question, _Question)}
         try:
             answers = self._run(self._answer_all(list(questions.values()))) if questions else {}
         finally:
             self._store.sync()
+            self._usage["asking_seconds"] += time.monotonic() - started
         return [answers[one.key] if isinstance(one, _Question) else one for one in asked]
 
     def close(self) -> None:
@@ -168,6 +176,7 @@ class OpenAISpeech:
                 pass  # stored under other bounds than today's: ask again
             else:
                 self._usage["from_store"] += 1
+                self._usage["stored_characters"] += len(question.text)
                 self._usage["audio_seconds"] += len(samples) / self.sample_rate_hz
                 return Spoken(samples)
         witness = replace(question, text=WITNESS, body={**question.body, "input": WITNESS})
@@ -202,9 +211,15 @@ class OpenAISpeech:
 
     def _samples(self, data: bytes, question: _Question) -> NDArray[np.int16]:
         """Decode and check an answer. Raises BadAudio."""
-        samples, rate_hz = decode_answer(data, self.options.response_format, self.options.server_rate_hz)
+        options = self.options
+        least_s, most_s = plausible_seconds(question.text, question.speed, options.characters_per_second)
+        samples, rate_hz = decode_answer(data, options.response_format, options.server_rate_hz, most_s)
         seconds = len(samples) / rate_hz
-        check_length(question.text, seconds, question.speed, self.options.characters_per_second)
+        if not least_s <= seconds <= most_s:
+            raise BadAudio(
+                f"{seconds:.2f} s for {len(question.text)} characters at speed {question.speed:g}, "
+                f"outside {least_s:.2f} to {most_s:.2f} s"
+            )
         if is_silent(to_int16(samples)):
             raise BadAudio(f"silent: {seconds:.2f} s, its loudest sample {np.abs(samples).max():.5f}")
         return to_int16(self._resample(samples, rate_hz, self.sample_rate_hz))

@@ -8,7 +8,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tts.answer_audio import CHARACTERS_PER_SECOND, FORMATS
-from tts.asking import EngineError
+from tts.engine import EngineError
+
+MOST_CONNECTIONS = 1000  # of the client: more would wait inside it, and fail by its timeout
 
 _OURS = ("model", "input", "voice", "response_format", "speed")
 
@@ -29,7 +31,7 @@ class OpenAISpeechOptions:
     speed:           lowest and highest speed that the server knows; None sends no speed, and the rate is the
                      server's own whatever the delivery says
     seed_field:      the body's field for the request's seed (of 31 bits), such as "seed"; None sends none
-    concurrency:     requests under way at once
+    concurrency:     requests under way at once, of each worker
     timeout_s:       for one whole answer
     attempts:        how often a text may be answered badly, or not, by its own fault
     patience_s:      how long the server may answer nobody before the run stops
@@ -77,11 +79,18 @@ class OpenAISpeechOptions:
             (not 0 < self.pauses_s[0] <= self.pauses_s[1], f"pauses_s {self.pauses_s} must grow, from above 0"),
             (not 0 < slowest < fastest, f"characters_per_second {self.characters_per_second} must grow, from above 0"),
             (self.seed_field in _OURS, f"seed_field {self.seed_field!r}: a field of another meaning"),
+            (self.concurrency > MOST_CONNECTIONS, f"concurrency {self.concurrency} is above {MOST_CONNECTIONS}"),
             (self.price_per_million_characters < 0, "price_per_million_characters is negative"),
             *((name in self.extra, f"extra.{name}: set by the engine") for name in (*_OURS, self.seed_field)),
             *(
-                (getattr(self, name) <= 0, f"{name} must be positive, not {getattr(self, name)}")
-                for name in ("sample_rate_hz", "natural_wpm", "concurrency", "timeout_s", "patience_s")
+                (
+                    getattr(self, name) is not None and getattr(self, name) <= 0,
+                    f"{name} must be positive, not {getattr(self, name)}",
+                )
+                for name in (
+                    *("server_rate_hz", "sample_rate_hz", "natural_wpm"),
+                    *("concurrency", "timeout_s", "patience_s"),
+                )
             ),
         ]
         if messages := [message for is_wrong, message in wrong if is_wrong]:
@@ -92,10 +101,15 @@ class OpenAISpeechOptions:
             raise ValueError(f"extra is not JSON: {error}") from error
 
     def read_key(self) -> str:
-        """Return the key that the environment holds, "" where none is wanted. Raises EngineError if it is missing."""
+        """Return the key that the environment holds, "" where none is wanted.
+
+        Raises EngineError if it is missing, or cannot be sent: the client's own error would tell it.
+        """
         if self.api_key_env is None:
             return ""
         key = os.environ.get(self.api_key_env, "").strip()
         if not key:
             raise EngineError(f"the environment variable {self.api_key_env} is empty: put the server's key there")
+        if not (key.isascii() and key.isprintable()):
+            raise EngineError(f"the environment variable {self.api_key_env} holds characters that no header can")
         return key

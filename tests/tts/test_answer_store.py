@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -69,20 +70,40 @@ def test_the_latest_answer_to_a_key_holds(tmp_path: Path) -> None:
         store.put(b"short", b"")
 
 
-@pytest.mark.parametrize("synced", [0, 20, 30])
-def test_the_index_only_saves_reading(tmp_path: Path, synced: int) -> None:
+def test_the_index_only_saves_reading(tmp_path: Path) -> None:
     store = AnswerStore(tmp_path)
     for number in range(30):
         store.put(key(number), answer(number))
-        if number + 1 == synced:
-            store.sync()
-    indexes = list(tmp_path.glob("*.idx"))
-    assert len(indexes) == (synced > 0)
-    for cut in (0, 7):  # a whole index, and one whose last entry is torn
-        for index in indexes:
-            index.write_bytes(index.read_bytes()[: index.stat().st_size - cut])
+    store.close()
+    (index,) = tmp_path.glob("*.idx")
+    whole = index.read_bytes()
+    assert len(whole) == 30 * 24
+    damaged = [whole[:cut] for cut in (0, 7, 20 * 24, 30 * 24 - 7)]
+    damaged += [bytes(len(whole)), whole[:240] + bytes(480), whole[:240] + b"\xff" * 480]  # what power left of it
+    for data in damaged:
+        index.write_bytes(data)
         reader = AnswerStore(tmp_path)
         assert all(reader.get(key(number)) == answer(number) for number in range(30))
+        assert len(reader) == 30 + (data == bytes(len(whole)))  # an entry of nothing, which finds nothing
+    index.unlink()
+    assert len(AnswerStore(tmp_path)) == 30
+
+
+def test_others_answers_are_seen_within_a_second_and_told_once(tmp_path: Path) -> None:
+    reader = AnswerStore(tmp_path)
+    writer = AnswerStore(tmp_path)
+    for number in range(300):
+        writer.put(key(number), answer(number))
+        if number % 7 == 0:
+            reader.look()
+    reader.look()
+    assert len(reader) == 300
+    assert not reader.look()
+    writer.put(key(300), b"late")
+    deadline = time.monotonic() + 3
+    while reader.get(key(300)) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("indexed", [False, True])
@@ -145,6 +166,7 @@ def test_two_processes_see_what_the_other_stores_as_it_stores_it(tmp_path: Path)
         "store = AnswerStore(Path(sys.argv[1]))\n"
         "for line in sys.stdin:\n"
         "    store.put(key(int(line)), answer(int(line)))\n"
+        "    store.look()\n"
         "    print(store.get(key(int(line) + 1000)) == answer(int(line) + 1000), flush=True)\n"
     )
     with run_python(script, tmp_path, stdin=subprocess.PIPE) as other:
@@ -155,6 +177,7 @@ def test_two_processes_see_what_the_other_stores_as_it_stores_it(tmp_path: Path)
             other.stdin.write(f"{number}\n")
             other.stdin.flush()
             assert other.stdout.readline() == "True\n"
+            store.look()
             assert store.get(key(number)) == answer(number)
         other.stdin.close()
     assert len(list(tmp_path.glob("*.log"))) == 2
@@ -210,6 +233,7 @@ def test_a_fork_writes_a_segment_of_its_own(tmp_path: Path) -> None:
         os._exit(0)
     os.waitpid(pid, 0)
     store.put(key(3), b"parent again")
+    store.look()
     assert len(list(tmp_path.glob("*.log"))) == 2
     for reader in (store, AnswerStore(tmp_path)):
         assert [reader.get(key(n)) for n in (1, 2, 3)] == [b"parent", b"child", b"parent again"]
