@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from filters.seconds import MILLISECONDS, PAIRS, pair_table, predict_seconds, sum_pairs  # noqa: E402
-from tts import ENGINES  # noqa: E402
+from tts import ENGINES, Setup  # noqa: E402
 from tts.engine import Delivery, SpeechError  # noqa: E402
 from tts.spoken_form import spoken_form  # noqa: E402
 
@@ -46,7 +46,7 @@ def read_prompts(path: Path, field: str) -> list[str]:
 
 def speak(prompts: Sequence[str]) -> tuple[list[str], Floats]:
     """The prompts that can be spoken, and how many seconds each took."""
-    engine = ENGINES["espeak"]()
+    engine = ENGINES["espeak"](Setup())
     voices = sorted(engine.voices)
     seconds = {}
     for i, prompt in enumerate(prompts):

@@ -15,12 +15,18 @@ from pipelines.graph import Job, Outcome, Outputs, Unit
 from pipelines.recipe import PLACES, Recipe
 from pipelines.shards import Counts, digest_json
 from quantize.run_lengths import LONGEST
+from tts import WITHOUT_AUDIO
 
 README = "dataset/README.md"
 RUN_LENGTHS = (
     "Sound strings have run lengths: `<|duration_07|>` before a sound token says that it stands 7 times; 2 to "
     f"{LONGEST} are written so, longer runs in pieces, single tokens bare. The column `tokens` holds every id. "
     "A model needs the duration tokens in its vocabulary: `speechmill extend-tokenizer --durations`."
+)
+
+NO_AUDIO = (
+    "Where `tokenizer` ends in `/no audio`, a model of text wrote the sound tokens directly (the T2S that `tts` "
+    "names): nobody spoke them and there is no recording; they have no speaker and no acoustics."
 )
 
 
@@ -52,6 +58,7 @@ def _header(job: Job) -> dict[str, Any]:
     data = DatasetCardData()
     infos = {name: DatasetInfo(features=columns, config_name=name) for name, columns in features.items()}
     DatasetInfosDict(infos).to_dataset_card_data(data)
+    splits = {"audio": "train", **{name: mixture.split for name, mixture in recipe.mix.mixtures.items()}}
     licenses = {source.license.lower() for source in recipe.sources}
     return {
         "pretty_name": recipe.name,
@@ -60,7 +67,7 @@ def _header(job: Job) -> dict[str, Any]:
         "task_categories": ["text-generation", "automatic-speech-recognition"],
         "tags": ["speech", "sound-tokens", "spoken-instructions", "speechmill"],
         "configs": [
-            {"config_name": name, "data_files": [{"split": "train", "path": f"{name}/train-*.parquet"}]}
+            {"config_name": name, "data_files": [{"split": splits[name], "path": f"{name}/{splits[name]}-*.parquet"}]}
             for name in features
         ],
         **data.to_dict(),
@@ -71,13 +78,14 @@ def _body(job: Job) -> str:
     recipe = job.recipe
     funnel = Funnel(**job.unit.args["funnel"])
     lock = json.loads(job.input().read_bytes())
-    first = next(iter(recipe.mix.mixtures))
+    first, mixture = next(iter(recipe.mix.mixtures.items()))
     recorded = [source.name for source in recipe.sources if source.audio]
     speech = "synthetic speech" if not recorded else "recordings" if len(recorded) == len(recipe.sources) else "speech"
     sections = [
         f"# {recipe.name}",
         f"Sound tokens of {funnel.seconds / 3600:.2f} hours of {speech}: {funnel.tokens:,}, made by speechmill.",
-        f'```python\nimport datasets\ndatasets.load_dataset("PATH/TO/THIS/FOLDER", "{first}", split="train")\n```',
+        "```python\nimport datasets\n"
+        f'datasets.load_dataset("PATH/TO/THIS/FOLDER", "{first}", split="{mixture.split}")\n```',
         "## Mixtures",
         _mixtures(lock),
         "## From source rows to pairs",
@@ -94,6 +102,7 @@ def _body(job: Job) -> str:
         + (f"Sources of recordings: {', '.join(recorded)}; other speech" if recorded else "Speech")
         + " is synthetic. Answers were not checked.",
         *([RUN_LENGTHS] if recipe.export.run_lengths else []),
+        *([] if WITHOUT_AUDIO.isdisjoint(recipe.tts.engines) or not recipe.has_texts else [NO_AUDIO]),
         f"Recipe (fingerprint `{digest_json(job.made_of['options'])}`):",
         f"```yaml\n{_recipe_yaml(recipe)}```",
     ]

@@ -13,9 +13,10 @@ import typer
 from pipelines import tell
 from pipelines.arguments import Changes, RecipePath, RunDir, load
 from pipelines.errors import RunError, UserError
+from tts import WITHOUT_AUDIO
 
 if TYPE_CHECKING:
-    from pipelines.graph import PassPlan
+    from pipelines.graph import Outputs, PassPlan
     from pipelines.recipe import Recipe
 
 EXAMPLES = """
@@ -48,7 +49,7 @@ Workers = Annotated[
 Address = Annotated[str | None, typer.Option(help="of a running Ray cluster, such as auto or ray://head:10001")]
 
 
-def _execute(recipe: Recipe, step: str | None, workers: int | None, address: str | None) -> None:
+def _execute(recipe: Recipe, step: str | None, workers: int | None, address: str | None) -> Outputs:
     from pipelines.funnel import measure, print_funnel
     from pipelines.graph import plan_run
     from pipelines.progress import Progress, make_console
@@ -57,8 +58,7 @@ def _execute(recipe: Recipe, step: str | None, workers: int | None, address: str
 
     console = make_console()
     passes = passes_for(step)
-    if any(a_pass.key == "quantize" for a_pass in passes):
-        _fetch_models(recipe)
+    _fetch_models(recipe, {a_pass.key for a_pass in passes})
     plans, _ = plan_run(recipe, passes)
     for line in _stale_lines(plans):
         console.print(line, markup=False)
@@ -73,14 +73,19 @@ def _execute(recipe: Recipe, step: str | None, workers: int | None, address: str
         print_funnel(console, measure(outputs), recipe.run_path)
     else:
         console.print(f"{step} is done: {recipe.run_path / step}")
+    return outputs
 
 
-def _fetch_models(recipe: Recipe) -> None:
-    """Fetch the tokenizer's files from the Hub, where they are not here yet: fingerprints hold their digest."""
+def _fetch_models(recipe: Recipe, keys: set[str]) -> None:
+    """Fetch the models' files from the Hub, where they are not here yet: fingerprints hold their digest."""
+    engines = recipe.tts.engines if recipe.has_texts and "tts" in keys else ()
     try:
-        recipe.quantize.local_files(download=True)
+        for engine in engines:
+            recipe.tts.model_files(engine, download=True)
+        if "quantize" in keys or not WITHOUT_AUDIO.isdisjoint(engines):
+            recipe.quantize.local_files(download=True)
     except ValueError as error:
-        raise UserError(f"quantize: {error}") from error
+        raise UserError(f"{'quantize' if not engines else 'tts, quantize'}: {error}") from error
 
 
 def _stop(signal_number: int, _frame: object) -> None:
@@ -135,6 +140,32 @@ _verb("mix", "Choose the rows of each mixture, in exact shares.")
 _verb("export", "Write the mixtures as Parquet with a dataset card.")
 
 
+@app.command("compare-paths")
+def compare_paths(
+    recipe: RecipePath,
+    set_: Changes = None,
+    run_dir: RunDir = None,
+    workers: Workers = None,
+    address: Address = None,
+) -> None:
+    """Speak a sample both ways, with audio and straight to sound tokens; exit code 1 where they differ too much.
+
+    It makes what the step filter makes, where that is not there yet, and speaks tts.compare_paths.rows texts of it. The
+    limits stand in the recipe: speechmill steps tts.compare_paths
+
+    Example: speechmill compare-paths recipe.yaml --set tts.compare_paths.rows=200
+    """
+    from pipelines.compare_paths import compare
+
+    loaded = load(recipe, set_ or [], run_dir)
+    figures = compare(loaded, _execute(loaded, "filter", workers, address))
+    for line in figures.lines():
+        typer.echo(line)
+    if broken := figures.broken(loaded.tts.compare_paths):
+        raise RunError(f"tokens without audio are not those with: {'; '.join(broken)}")
+    typer.echo("within the recipe's limits")
+
+
 @app.command("fit-codebook")
 def fit_codebook(
     out: Annotated[Path, typer.Option(help="the safetensors file to write")],
@@ -152,6 +183,32 @@ def fit_codebook(
     codebook = fit(audio or [], out, seed)
     seconds = int(codebook.usage.sum()) / 25
     typer.echo(f"{out}: {len(codebook.rows)} codes, perplexity {codebook.perplexity:.1f}, fitted on {seconds:.0f} s")
+
+
+@app.command("extract-speaker")
+def extract_speaker(
+    recording: Annotated[
+        Path, typer.Argument(help="of one person speaking: wav, flac, mp3, ogg; 1 s, better 10 s or more")
+    ],
+    out: Annotated[Path, typer.Option(help="the .npy file to write; its name becomes the voice's id")],
+    model: Annotated[
+        str, typer.Option(help="a folder with embedding_model.ckpt, or owner/name or owner/name@revision on the Hub")
+    ] = "speechbrain/spkrec-ecapa-voxceleb",
+) -> None:
+    """Make a voice for the engine whisperspeech of a recording, with its speaker's consent.
+
+    The voice is 192 numbers that SpeechBrain's ECAPA-TDNN makes of the first 30 s. What to write in a recipe is
+    printed; a recipe refuses a cloned voice that names no consent.
+
+    \b
+    Example, with the model in a folder of its own, for machines without a network:
+      hf download speechbrain/spkrec-ecapa-voxceleb embedding_model.ckpt --local-dir ecapa
+      speechmill extract-speaker mara.flac --out mara.npy --model ecapa
+    """
+    from pipelines.extract_speaker import extract
+
+    for line in extract(recording, out, model):
+        typer.echo(line)
 
 
 @app.command("extend-tokenizer")

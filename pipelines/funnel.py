@@ -33,7 +33,7 @@ class Funnel:
 def measure(outputs: Outputs) -> Funnel:
     """Return the funnel of the passes that are finished; steps that are not are left out."""
     steps = {}
-    done = [key for key in ROW_STEPS if outputs.has(key)]
+    done = [key for key in ROW_STEPS if outputs.has(key) and outputs.records(key)]
     for key in done:
         counts = Counts.total(record.counts for record in outputs.records(key).values())
         steps[key] = {"rows_in": counts.rows_in, "rows_kept": counts.rows_kept, "rejected": dict(counts.rejected)}
@@ -132,9 +132,10 @@ def print_funnel(console: Console, funnel: Funnel, run_dir: Path) -> None:
         soft_wrap=True,
     )
     first = next(iter(lock["mixtures"]))
+    split = next(iter((run_dir / "dataset" / first).iterdir())).name.partition("-")[0]
     console.print(
         f'load it: {sys.executable} -c "import datasets; '
-        f"print(datasets.load_dataset('{run_dir / 'dataset'}', '{first}', split='train')[0])\"",
+        f"print(datasets.load_dataset('{run_dir / 'dataset'}', '{first}', split='{split}')[0])\"",
         soft_wrap=True,
         markup=False,
     )

@@ -58,6 +58,7 @@ class Outcome:
     counts: Counts = field(default_factory=Counts)
     facts: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # committed before, in parts
+    usage: Mapping[str, float] = field(default_factory=dict)  # what it cost beside time: requests, retries, money
 
 
 class Outputs:
@@ -122,6 +123,8 @@ class Pass:
     one_to_one: bool = False  # shard k in, shard k out
     light: bool = False  # columns in, columns out: done in threads sooner than workers would start
     gpus: Callable[[Recipe], float] = lambda recipe: 0  # what each worker needs of a GPU
+    # The one-to-one passes behind it, up to the one that lets its shards be removed when that has made its own.
+    spent_by: Callable[[Recipe], tuple[str, ...]] = lambda recipe: ()
 
     @property
     def step(self) -> str:
@@ -188,19 +191,40 @@ def plan_pass(recipe: Recipe, a_pass: Pass, outputs: Outputs) -> PassPlan:
     for unit in a_pass.units(recipe, outputs):
         made_of = a_pass.made_of(recipe, unit, outputs)
         record = read_record(recipe.run_path / a_pass.record_name(unit.name))
-        state, why = _state(recipe.run_path, record, made_of)
+        state, why = _state(recipe, a_pass, record, made_of)
         plans.append(UnitPlan(unit, state, why, made_of, record))
     return PassPlan(a_pass.key, tuple(plans))
 
 
-def _state(run_dir: Path, record: Record | None, made_of: Mapping[str, Any]) -> tuple[State, str]:
+def _state(recipe: Recipe, a_pass: Pass, record: Record | None, made_of: Mapping[str, Any]) -> tuple[State, str]:
     if record is None:
         return "to do", ""
     if record.fingerprint != digest_json(made_of):
         return "stale", "; ".join(differences(record.made_of, made_of)) or "order of inputs changed"
-    if gone := missing_files(run_dir, record):
-        return "stale", f"{gone[0]} is missing or of another size"
+    if gone := missing_files(recipe.run_path, record):
+        shards = [f"{a_pass.key}/{name}.parquet" for name in record.facts.get("shards", {})]
+        if not a_pass.spent_by(recipe) or set(gone) - set(shards):
+            return "stale", f"{gone[0]} is missing or of another size"
+        if (wanted := _wanted_again(recipe, a_pass, record)) is not None:
+            return "stale", f"{gone[0]} was removed, and {wanted} needs it again"
     return "done", ""
+
+
+def _wanted_again(recipe: Recipe, a_pass: Pass, record: Record) -> str | None:
+    """Return which pass behind needs a unit's removed shard again; None where what they made of it is up to date."""
+    from pipelines.steps import BY_KEY
+
+    before, behind = a_pass.key, record
+    for key in a_pass.spent_by(recipe):
+        outputs = Outputs()
+        outputs.add(before, {"": behind})
+        (shard,) = outputs.shards(before)
+        made_of = BY_KEY[key].made_of(recipe, Unit(shard.name, (shard.path,)), outputs)
+        found = read_record(recipe.run_path / BY_KEY[key].record_name(shard.name))
+        if found is None or found.fingerprint != digest_json(made_of):
+            return key
+        before, behind = key, found
+    return before if missing_files(recipe.run_path, behind) else None
 
 
 def missing_files(run_dir: Path, record: Record) -> list[str]:

@@ -172,7 +172,7 @@ class Mixture(Options):
         None, min_length=1, description="of its files: all but text, or those named, such as [index, tokens, text]"
     )
     most_tokens: int | None = Field(None, ge=1, description="rows of more sound tokens take no part in it")
-    held_out: bool = Field(False, description="takes the rows of held-out voices alone, for evaluation")
+    held_out: bool = Field(False, description="takes the rows of held-out voices alone: a split `test`")
 
     parts: dict[
         Annotated[str, known("task", list(TASKS))], Annotated[Fraction, BeforeValidator(_percent), Field(gt=0)]
@@ -182,6 +182,11 @@ class Mixture(Options):
     )
     shrink: bool = Field(False, description="where a part is short: make the largest total instead of an error")
     reuse_prompts: bool = Field(False, description="may one prompt serve several parts?")
+
+    @property
+    def split(self) -> str:
+        """The name of its split: what held-out voices speak is for evaluation."""
+        return "test" if self.held_out else "train"
 
     @field_serializer("parts", when_used="json")
     def _plain_percents(self, parts: dict[str, Fraction]) -> dict[str, int | float | str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,7 @@ class Progress:
             "rows_done": 0,
             "rejected": 0,
             "seconds": 0.0,
+            "usage": {},
             "running": True,
         }
         self._passes[plan.key] = self._now
@@ -78,6 +81,7 @@ class Progress:
         now["rows_done"] += record.counts.rows_in or unit.rows
         now["rejected"] += sum(record.counts.rejected.values())
         now["seconds"] = time.monotonic() - self._started
+        now["usage"] = sum_usage([now["usage"], record.cost.get("usage", {})])
         if self._bars is not None and self._bar is not None:
             self._bars.update(self._bar, completed=now["units_done"], rate=f"{rate(now):,.0f} rows/s")
         elif time.monotonic() - self._said > LINE_SECONDS:
@@ -95,6 +99,8 @@ class Progress:
             self._bars = None
         else:
             self._console.print(f"  {describe(self._now)}")
+        if used := describe_usage(self._now["usage"]):
+            self._console.print(f"  used: {used}")
         self._write()
 
     def _write(self) -> None:
@@ -116,12 +122,32 @@ def describe(now: dict[str, Any]) -> str:
         f"{now['rejected']:,} rejected",
         f"{rate(now):,.0f} rows/s",
     ]
+    if requests := now.get("usage", {}).get("requests"):
+        words.append(f"{requests / now['seconds']:.1f} requests/s")
     if now["running"] and now["rows"] and now["rows_done"]:
         left = max(now["rows"] - now["rows_done"], 0) / rate(now)
         words.append(f"{format_seconds(left)} left")
     else:
         words.append(f"in {format_seconds(now['seconds'])}")
     return ", ".join(words)
+
+
+def sum_usage(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Return the sums of what units used: requests, retries, money."""
+    total: Counter[str] = Counter()
+    for part in parts:
+        total.update(part)
+    return dict(total)
+
+
+def describe_usage(usage: Mapping[str, float]) -> str:
+    """Return one line on what a pass used; "" where it used nothing.
+
+    >>> describe_usage({"requests": 1200, "retries": 3, "cost": 0.125, "audio_seconds": 0})
+    'requests 1,200, retries 3, cost 0.12'
+    """
+    numbers = ((name.replace("_", " "), amount, ",.2f" if name == "cost" else ",.0f") for name, amount in usage.items())
+    return ", ".join(f"{name} {amount:{form}}" for name, amount, form in numbers if amount)
 
 
 def read_progress(run_dir: Path) -> dict[str, dict[str, Any]]:

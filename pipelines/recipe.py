@@ -6,6 +6,7 @@ A wrong recipe fails at once, with every error, each with its key and the neares
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,18 @@ from pipelines.options import (
     Source,
     nearest,
 )
+from pipelines.quantize_options import Quantize
 from pipelines.rules import RULES, Filter, LengthRule
-from pipelines.speech_options import Quantize, Tts
+from pipelines.speech_options import Augment, PathLimits, Tts, Voice
+from tts.openai_speech_options import OpenAISpeechOptions
+from tts.plausible import Plausible
+from tts.whisperspeech_options import WhisperSpeechOptions
 
 # Where things lie, and so no part of what they are: left out of the card and its fingerprint.
 PLACES: dict[str, Any] = {
     "run_dir": True,
     "root": True,
+    "tts": {"whisperspeech": {"t2s", "s2a", "vocoder", "speakers"}, "openai_speech": {"base_url", "api_key_env"}},
     "quantize": {"model", "whisper"},
     "sources": {"__all__": {"path"}},
 }
@@ -82,6 +88,10 @@ class Recipe(Options):
     def _audio_is_taken(self) -> Recipe:
         if self.export.audio and "audio" in self.mix.mixtures:
             raise ValueError("export.audio makes a config named audio, so no mixture may have that name")
+        if self.export.audio and not self.tts.keep_audio:
+            raise ValueError("export.audio needs the speech that tts.keep_audio: false removes: give one of them up")
+        if self.export.audio and self.has_texts and not self.tts.makes_audio:
+            raise ValueError(f"export.audio: tts.engine {self.tts.engine} makes no audio")
         return self
 
     @model_validator(mode="after")
@@ -132,10 +142,25 @@ def load_recipe(path: Path, changes: Sequence[str] = (), run_dir: str | None = N
 
 def _anchored(recipe: Recipe) -> Recipe:
     """Return the recipe with absolute paths: a Ray worker's working directory may be another."""
-    local = {role: place for role, place in recipe.quantize.files.items() if place and Path(place).exists()}
-    quantize = recipe.quantize.model_copy(update={role: str(Path(place).absolute()) for role, place in local.items()})
+    quantize = recipe.quantize.model_copy(
+        update={role: _absolute(place) for role, place in recipe.quantize.files.items() if place}
+    )
+    speech = recipe.tts.whisperspeech
+    speech = replace(
+        speech,
+        t2s=_absolute(speech.t2s),
+        s2a=_absolute(speech.s2a),
+        vocoder=_absolute(speech.vocoder),
+        speakers={name: _absolute(place) for name, place in speech.speakers.items()},
+    )
+    tts = recipe.tts.model_copy(update={"whisperspeech": speech})
     paths = {"run_dir": str(recipe.run_path), "root": str(Path(recipe.root).absolute()), "quantize": quantize}
-    return recipe.model_copy(update=paths)
+    return recipe.model_copy(update={**paths, "tts": tts})
+
+
+def _absolute(place: str) -> str:
+    """Return a path that is there as an absolute one; the Hub's ids and names as they are."""
+    return str(Path(place).absolute()) if Path(place).exists() else place
 
 
 def parse_recipe(raw: dict[str, Any], where: str) -> Recipe:
@@ -213,21 +238,23 @@ def _position(items: list[Any], part: str, change: str) -> int:
 def _explain(place: tuple[int | str, ...], message: str, kind: str) -> str:
     """Return one line on one error: key, what is wrong, the nearest valid name."""
     key = ".".join(str(part) for part in place) or "recipe"
-    if kind == "extra_forbidden":
-        model = _model_at(place[:-1])
-        remedy = nearest(str(place[-1]), list(model.model_fields)) if model else ""
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        names = _names_at(place[:-1])
+        remedy = nearest(str(place[-1]), names) if names else ""
         return f"{key}: unknown option; {remedy}"
     return f"{key}: {message.removeprefix('Value error, ')}"
 
 
-def _model_at(place: tuple[int | str, ...]) -> type[BaseModel] | None:
-    """Return the options model that a key path leads to; None where it is not one."""
+def _names_at(place: tuple[int | str, ...]) -> list[str]:
+    """Return the names of the options that a key path leads to; none where it leads to no options."""
     published = Published if "sources" in place else PublishedStage
-    models: dict[str, type[BaseModel]] = {"sources": Source, "mixtures": Mixture, "published": published, **RULES}
-    for part in reversed(place):
-        if part in models:
-            return models[str(part)]
-        field = Recipe.model_fields.get(str(part))
-        if field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            return field.annotation
-    return Recipe if not place else None
+    models: dict[str, Any] = {
+        "sources": Source, "mixtures": Mixture, "published": published, "voices": Voice, "augment": Augment,
+        "compare_paths": PathLimits, "plausible": Plausible, "whisperspeech": WhisperSpeechOptions,
+        "openai_speech": OpenAISpeechOptions, **RULES,
+        **{name: field.annotation for name, field in Recipe.model_fields.items() if isinstance(field.annotation, type)},
+    }  # fmt: skip
+    model: Any = next((models[str(part)] for part in reversed(place) if part in models), None if place else Recipe)
+    if model is None:
+        return []
+    return list(model.model_fields) if issubclass(model, BaseModel) else [f.name for f in fields(model)]

@@ -91,6 +91,7 @@ def perform(order: Order) -> Record:
             cost = {
                 "seconds": round(time.monotonic() - started, 3),
                 "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+                **({"usage": dict(outcome.usage)} if outcome.usage else {}),
             }
             name = a_pass.record_name(order.unit.name)
             return staged.commit(name, order.made_of, outcome.counts, outcome.facts, cost, outcome.files)
@@ -127,6 +128,7 @@ def run(
         light: performs light passes until then.
     """
     outputs = Outputs()
+    passes = list(passes)
     entered: Executor | None = None
     with writing(recipe.run_path), lock_run(recipe.run_path) as token, ExitStack() as stack:
         write_atomically(recipe.run_path / "recipe.json", to_json(recipe.model_dump(mode="json")))
@@ -145,9 +147,19 @@ def run(
                 for order, record in (entered or light)(orders):
                     made[order.unit.name] = record
                     progress.advance(order.unit, record)
+                    remove_spent(recipe, a_pass, passes, [order.unit.name])
                 progress.finish()
+            remove_spent(recipe, a_pass, passes, made)
             finish_pass(recipe, a_pass, plan, made, outputs)
     return outputs
+
+
+def remove_spent(recipe: Recipe, a_pass: Pass, passes: Iterable[Pass], shards: Iterable[str]) -> None:
+    """Remove the shards of earlier passes that nothing needs once a pass has made its own of them."""
+    folders = [before.key for before in passes if before.spent_by(recipe)[-1:] == (a_pass.key,)]
+    for folder in folders:
+        for shard in shards:
+            (recipe.run_path / folder / f"{shard}.parquet").unlink(missing_ok=True)
 
 
 def finish_pass(recipe: Recipe, a_pass: Pass, plan: PassPlan, made: dict[str, Record], outputs: Outputs) -> None:

@@ -103,7 +103,7 @@ class Record:
     counts: Counts
     files: Mapping[str, Mapping[str, Any]]  # path from the run folder -> digest, bytes
     facts: Mapping[str, Any]  # what later steps and the card want to know
-    cost: Mapping[str, float]  # seconds, peak memory: never part of a fingerprint
+    cost: Mapping[str, Any]  # seconds, peak memory, usage: never part of a fingerprint
 
 
 def read_record(path: Path) -> Record | None:
@@ -169,7 +169,7 @@ class Staged:
         made_of: Mapping[str, Any],
         counts: Counts,
         facts: Mapping[str, Any],
-        cost: Mapping[str, float],
+        cost: Mapping[str, Any],
         files: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Record:
         """Move the files to their names and write the record, last. Returns the record.

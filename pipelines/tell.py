@@ -62,7 +62,7 @@ def status(where: RunPath, run_dir: RunDir = None) -> None:
     """
     from pipelines.graph import plan_run
     from pipelines.lock import is_locked, lock_owner
-    from pipelines.progress import describe, make_console, read_progress
+    from pipelines.progress import describe, describe_usage, make_console, read_progress, sum_usage
     from pipelines.steps import PASSES
 
     recipe = load_run(where, run_dir=run_dir)
@@ -77,6 +77,7 @@ def status(where: RunPath, run_dir: RunDir = None) -> None:
     plans, _ = plan_run(recipe, PASSES)
     for p in plans:
         now = said.get(p.key)
+        used = describe_usage(sum_usage(u.record.cost.get("usage", {}) for u in p.units if u.record))
         if now and now["running"] and alive:
             console.print(f"{p.key:<18} now   {describe(now)}", markup=False)
         elif p.done:
@@ -87,6 +88,8 @@ def status(where: RunPath, run_dir: RunDir = None) -> None:
                 f"{p.key:<18} {p.count('done')}/{len(p.units) or '?'} shards done, {p.count('stale')} stale",
                 markup=False,
             )
+        if used:
+            console.print(f"{'':<18} used: {used}", markup=False)
 
 
 @app.command()

@@ -9,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from pipelines.errors import UserError
-from pipelines.speech_options import Quantize
+from pipelines.quantize_options import Quantize
 from quantize import AudioError, load_tokenizer
 from quantize.tokenizer import Ids, Tokenizer, label
 

@@ -54,6 +54,12 @@ class Run:
         names = [n for record in self.records.get(key, {}).values() for n in record.facts.get("shards", {})]
         return {name: self.folder / key / f"{name}.parquet" for name in names}
 
+    def is_spent(self, name: str) -> bool:
+        """Tell whether a file is a shard of speech that was removed once its tokens were safe."""
+        folder, _, shard = name.partition("/")
+        spent = not self.recipe.tts.keep_audio and folder in ("tts", AUGMENT) and "/" not in shard
+        return spent and not (self.folder / name).exists()
+
     @property
     def pairs(self) -> Pairs:
         """How its pairs must be."""
@@ -119,6 +125,8 @@ def _digests(run: Run) -> Checks:
         for record in units.values():
             for name, about in record.files.items():
                 path = run.folder / name
+                if run.is_spent(name):
+                    continue
                 whole = path.is_file() and digest_file(path) == about["digest"]
                 yield _unless(whole, f"{name} is missing, or is not what was written")
 
@@ -145,8 +153,9 @@ def _conservation(run: Run) -> Checks:
         for unit, record in run.records.get(step, {}).items():
             kept = 0
             rejected: Counter[str] = Counter()
-            for name in record.facts["shards"]:
-                kept += pq.read_metadata(run.folder / step / f"{name}.parquet").num_rows
+            for name, rows in record.facts["shards"].items():
+                spent = run.is_spent(f"{step}/{name}.parquet")
+                kept += rows if spent else pq.read_metadata(run.folder / step / f"{name}.parquet").num_rows
                 rejects = pq.read_table(run.folder / step / "rejects" / f"{name}.parquet", columns=["reject"])
                 rejected.update(map(reason_of, rejects["reject"].to_pylist()))
             counts = record.counts
@@ -166,9 +175,9 @@ def _speech_chain(recipe: Recipe) -> list[tuple[str, str]]:
 
 def _chain(run: Run) -> Checks:
     for before, step in (("read", "filter"), ("filter", "tts"), *_speech_chain(run.recipe)):
-        for name, path in run.shards(before).items():
-            readings = run.recipe.tts.per_prompt if step == "tts" else 1
-            rows = readings * pq.read_metadata(path).num_rows
+        kept = {name: rows for r in run.records.get(before, {}).values() for name, rows in r.facts["shards"].items()}
+        for name, rows in kept.items():
+            rows *= run.recipe.tts.per_prompt if step == "tts" else 1
             record = run.records[step].get(name)
             taken = record.counts.rows_in if record else 0
             yield _unless(rows == taken, f"{step}/{name} took {taken} of the {rows} rows that {before} kept")

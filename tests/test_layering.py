@@ -25,11 +25,15 @@ def imports(path: Path) -> set[str]:
     return names
 
 
+# Which of ours a package may import: `tts` takes from `quantize` what both need of models and of audio.
+ALLOWED: dict[str, set[str]] = {"filters": set(), "noise": set(), "quantize": set(), "tts": {"quantize"}}
+
+
 @pytest.mark.parametrize("package", sorted(OURS - {"pipelines"}))
 def test_a_package_imports_no_other_of_ours(package: str) -> None:
     files = list((ROOT / package).rglob("*.py"))
     assert files
-    assert {name for path in files for name in imports(path)} & (OURS - {package}) == set()
+    assert {name for path in files for name in imports(path)} & (OURS - {package}) <= ALLOWED[package]
 
 
 def test_ray_is_imported_in_one_module() -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 from tts.allocation import Candidate, shares
 from tts.engine import Delivery
@@ -32,7 +33,7 @@ def draw_delivery(
     left = [Candidate(voice) if isinstance(voice, str) else voice for voice in voices]
     for number in range(reading + 1):
         digest = _digest(seed, row_id if number == 0 else f"{row_id}/{number}", b"tts delivery")
-        drawn = left.pop(_weighted(shares(left), digest[0:8]))
+        drawn = left.pop(_weighted(_shares(tuple(left)), digest[0:8]))
     return Delivery(
         voice=drawn.voice,
         rate_wpm=rate_wpm[0] + _below(rate_wpm[1] - rate_wpm[0] + 1, digest[8:16]),
@@ -43,6 +44,9 @@ def draw_delivery(
 def is_held_out(seed: int, row_id: str, share: float) -> bool:
     """Tell whether a row is one of the `share` that held-out voices speak."""
     return int.from_bytes(_digest(seed, row_id, b"tts held out")[:8], "big") < share * 2**64
+
+
+_shares = lru_cache(maxsize=1024)(shares)  # of the voices that are left, whatever the row
 
 
 def _digest(seed: int, row_id: str, use: bytes) -> bytes:

@@ -24,9 +24,9 @@ class WhisperSpeechOptions:
     vocoder:       Vocos: a folder with config.yaml and pytorch_model.bin, or `owner/name` or `owner/name@revision`
     speakers:      by voice id: "default" (upstream's), or a .npy or .pt file of 192 numbers of ECAPA-TDNN
     language:      as Whisper writes it, such as "en"
-    cps:           characters a second, 15 of upstream; None takes a delivery's rate_wpm / 10
+    cps:           characters a second (upstream: 15), for all; none takes the rate_wpm that a row draws, / 10
     temperature:   0 takes the likeliest token, and a text that fails so fails at once: it has no other way to go
-    top_k:         draw from so many tokens alone; None draws from all
+    top_k:         draw from so many tokens alone; none draws from all
     piece_seconds: longer texts, at their cps, are spoken in pieces. A model has room for 30 s less one token, and
                    needs some of it: texts are not spoken at their cps exactly
     pause_seconds: of silence between pieces
@@ -39,7 +39,7 @@ class WhisperSpeechOptions:
     vocoder: str = "charactr/vocos-encodec-24khz"
     speakers: Mapping[str, str] = field(default_factory=lambda: {"default": "default"})
     language: str = "en"
-    cps: float | None = 15.0
+    cps: float | None = None
     temperature: float = 0.7
     top_k: int | None = None
     piece_seconds: float = 24.0

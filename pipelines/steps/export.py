@@ -63,7 +63,8 @@ def _lay_out(job: Job) -> Outcome:
         file = pl.col("size").cum_sum().sub(pl.col("size")) // job.recipe.export.shard_bytes
         mine = mine.with_columns(file=(file.rle_id() + first).cast(pl.Int32))
         count = int(mine["file"].n_unique())
-        names += [f"dataset/{name}/train-{k:05d}-of-{count:05d}.parquet" for k in range(count)]
+        split = job.recipe.mix.mixtures[name].split
+        names += [f"dataset/{name}/{split}-{k:05d}-of-{count:05d}.parquet" for k in range(count)]
         first += count
         layout.append(mine.select("path", "row", "task", "order", "file"))
     job.staged.table(LAYOUT, pl.concat(layout).sort("path", "file", "order").to_arrow())
@@ -141,7 +142,7 @@ def _audio(job: Job) -> Outcome:
     with job.staged.parquet(name, AUDIO_ROW) as writer:
         wanted = (row for row in read_rows(job.input()) if row["id"] in kept)
         while batch := list(islice(wanted, ROWS_PER_GROUP)):
-            utterances = [_audio_row(row, utterance) for row in batch for utterance in row["spoken"]]
+            utterances = [_audio_row(row, spoken) for row in batch for spoken in row["spoken"] if spoken["audio"]]
             writer.write_table(pa.Table.from_pylist(utterances, schema=AUDIO_ROW))
             written += len(batch)
     return Outcome(Counts(len(kept), written))

@@ -12,10 +12,10 @@ import numpy as np
 from pipelines.batches import Stages
 from pipelines.errors import RunError, UserError
 from pipelines.graph import Job, Outcome, Pass, shard_units
+from pipelines.quantize_options import Quantize
 from pipelines.recipe import Recipe
 from pipelines.row import Row
 from pipelines.rowwise import Reject, run_stream
-from pipelines.speech_options import Quantize
 from pipelines.steps.augment import speech_shards
 from quantize import AudioError, files_digest, load_tokenizer
 from quantize.tokenizer import Ids, Samples, Tokenizer, label
@@ -87,6 +87,8 @@ def _clips(row: Row, tokenizer: Tokenizer, options: Quantize) -> list[Clip]:
 
     clips = []
     for number, utterance in enumerate(row["spoken"]):
+        if utterance["audio"] is None:  # its tokens were written without audio
+            continue
         try:
             samples, rate = decode_audio(utterance["audio"]["bytes"])
         except AudioError as error:
@@ -104,17 +106,28 @@ def _with_tokens(
     spoken: list[dict[str, Any]] = []
     masks = 0
     for number, utterance in enumerate(row["spoken"]):
-        tokens = np.concatenate([i for clip, i in zip(clips, ids, strict=True) if clip.utterance == number])
+        written, by = utterance["tokens"], label(tokenizer)
+        if written is None:
+            tokens = np.concatenate([i for clip, i in zip(clips, ids, strict=True) if clip.utterance == number])
+        else:
+            tokens, by = np.array(written, np.uint16), _same_vocabulary(utterance["tokenizer"], tokenizer)
         if tokenizer.mask_code is not None:
             masked = tokens == tokenizer.mask_code
             masks += int(masked.sum())
             tokens = tokens[~masked] if options.mask_code == "drop" else tokens
         if not tokens.size:
             raise Reject(f"too_short:{utterance['seconds']:.3f} s")
-        spoken.append({**utterance, "audio": None, "tokens": tokens.tolist(), "tokenizer": label(tokenizer)})
+        spoken.append({**utterance, "audio": None, "tokens": tokens.tolist(), "tokenizer": by})
     if masks and options.mask_code == "reject":
-        raise Reject(f"mask_code:{masks} of {sum(map(len, ids))} tokens")
+        raise Reject(f"mask_code:{masks} of {sum(len(utterance['tokens']) for utterance in spoken)} tokens")
     return {**row, "spoken": spoken}, masks
+
+
+def _same_vocabulary(written_by: str, tokenizer: Tokenizer) -> str:
+    """Return what tokens were written by. Raises UserError unless that has this tokenizer's name and digest."""
+    if not written_by.startswith(f"{tokenizer.name}@{tokenizer.digest[:12]}/"):
+        raise UserError(f"tokens of {written_by} are none of {label(tokenizer)}: run the step tts again")
+    return written_by
 
 
 def _options(recipe: Recipe) -> dict[str, Any]:

@@ -3,64 +3,126 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from numpy import concatenate, int16
 from numpy.typing import NDArray
 
 from pipelines.batches import Stages
-from pipelines.errors import RunError
+from pipelines.errors import RunError, UserError
 from pipelines.graph import Job, Outcome, Pass, shard_units
+from pipelines.quantize_options import Quantize
 from pipelines.recipe import Recipe
 from pipelines.row import Row, user_turns
 from pipelines.rowwise import Reject, run_stream
 from pipelines.speech_options import Tts
-from tts import ENGINES, engine_version
-from tts.audio import flac_bytes, is_silent
+from quantize import files_digest
+from quantize.tokenizer import TOKENS_PER_SECOND
+from tts import ENGINES, WITH_TORCH, WITHOUT_AUDIO
+from tts.audio import encode_audio, is_silent
 from tts.delivery import draw_delivery, is_held_out
-from tts.engine import Delivery, Engine, EngineError, Request, SpeechError, Spoken
+from tts.engine import Engine, EngineError, Request, SpeechError, Spoken
 from tts.sentences import split_sentences
 from tts.spoken_form import spoken_form
 
 Samples = NDArray[int16]
+Engines = Mapping[str, Engine]
+
+
+# Options that change every engine's speech.
+CHANGES = {"per_prompt", "held_out_share", "rate_wpm", "pitch", "max_seconds", "too_long", "audio_format"}
 
 
 class Turn(NamedTuple):
     """A user message to be spoken."""
 
     turn: int  # its position in the row's messages
+    engine: str
     request: Request
-
-
-@lru_cache(maxsize=1)
-def _engine(name: str) -> Engine:
-    """Return the engine, loaded once in a process."""
-    return ENGINES[name]()
 
 
 def _run(job: Job) -> Outcome:
     options = job.recipe.tts
-    engine = _engine(options.engine)
-    used = dict(engine.usage)
-    through = stages(engine, options, job.recipe.seed)
-    try:
+    engines = load_engines(job.recipe)
+    before = _used(engines)
+    through = stages(engines, job.recipe)
+    with one_thread_for(options):
         outcome = run_stream(job, "tts", lambda rows: through.run(_readings(rows, options)), options.per_prompt)
-    except EngineError as error:
-        raise RunError(f"tts: {error}") from error
-    usage = {key: amount - used.get(key, 0) for key, amount in engine.usage.items()}
-    return replace(outcome, facts={**outcome.facts, **({"usage": usage} if usage else {})})
+    return replace(outcome, usage={key: amount - before[key] for key, amount in _used(engines).items()})
 
 
-def stages(engine: Engine, options: Tts, seed: int) -> Stages[Turn, Spoken]:
-    """Return how rows go through an engine, several at once where it can."""
+def _used(engines: Engines) -> Counter[str]:
+    """Return what all engines have used since they were loaded."""
+    total: Counter[str] = Counter()
+    for engine in engines.values():
+        total.update(engine.usage)
+    return total
+
+
+def one_thread_for(options: Tts) -> Any:
+    """Hold torch to one thread where it speaks: whatever the number of workers, sums are formed in one order."""
+    if WITH_TORCH.isdisjoint(options.engines):
+        return nullcontext()
+    from quantize.one_thread import one_thread  # loads torch: in workers only
+
+    return one_thread()
+
+
+def load_engines(recipe: Recipe) -> Engines:
+    """Return the engines of a recipe's voices, each loaded once in a process.
+
+    Raises UserError for models, keys or a vocabulary that are not right.
+    """
+    said = recipe.tts.model_dump_json()
+    engines = {name: _engine(name, said, recipe.run_path / "answers" / "tts") for name in recipe.tts.engines}
+    if WITHOUT_AUDIO.intersection(engines):
+        _check_vocabulary(said, recipe.run_path, recipe.quantize)
+    return engines
+
+
+@lru_cache(maxsize=len(ENGINES))
+def _engine(name: str, tts: str, answers: Path) -> Engine:
+    options = Tts.model_validate_json(tts)
+    try:
+        return ENGINES[name](options.setup(name, answers))
+    except (ValueError, EngineError) as error:
+        raise UserError(f"tts.{name}: {error}") from error
+
+
+@lru_cache(maxsize=1)
+def _check_vocabulary(tts: str, run_path: Path, quantize: Quantize) -> None:
+    """Raise UserError unless the tokens that T2S writes are those that the tokenizer would hear."""
+    from quantize.vocabulary import codebook_of, same_vocabulary
+    from tts.whisperspeech_tokens import WhisperSpeechTokens
+
+    engine = _engine(WhisperSpeechTokens.name, tts, run_path / "answers" / "tts")
+    assert isinstance(engine, WhisperSpeechTokens), "the only engine without audio"
+    try:
+        heard = codebook_of(quantize.tokenizer, quantize.files)
+    except ValueError as error:
+        raise UserError(f"quantize: {error}") from error
+    if wrong := same_vocabulary(engine.codebook(), heard):
+        raise UserError(
+            f"tts.engine whisperspeech_tokens writes other sound tokens than quantize.tokenizer {quantize.tokenizer} "
+            f"hears: {wrong}. Take checkpoints of one family (7lang and 8lang with v3-7lang, en+pl with en-pl), or the "
+            "engine whisperspeech, which speaks"
+        )
+
+
+def stages(engines: Engines, recipe: Recipe) -> Stages[Turn, Spoken]:
+    """Return how rows go through the engines, several at once where they can."""
+    options = recipe.tts
     return Stages(
-        split=lambda row: _turns(row, options, seed),
-        work=lambda turns: _speak([turn.request for turn in turns], engine),
-        finish=lambda row, turns, spoken: _finish(row, turns, spoken, engine, options),
-        size=engine.batch_size,
+        split=lambda row: _turns(row, options, recipe.seed),
+        work=lambda turns: _speak(turns, engines),
+        finish=lambda row, turns, spoken: _finish(row, turns, spoken, engines, recipe),
+        size=sum(engine.batch_size for engine in engines.values()),
     )
 
 
@@ -76,12 +138,13 @@ def _turns(row: Row, options: Tts, seed: int) -> list[Turn]:
     parent, _, reading = row["id"].partition("/")
     voices = options.candidates(is_held_out(seed, parent, options.held_out_share))
     delivery = draw_delivery(seed, parent, voices, options.rate_wpm, options.pitch, int(reading or 0))
+    engine = options.engine_of(delivery.voice)
     turns = []
     for turn, written in user_turns(row["messages"]):
         text = spoken_form(written)
         if not text.strip():
             raise Reject("nothing_to_say")
-        turns.append(Turn(turn, Request(text, delivery, draw_seed(seed, row["id"], turn))))
+        turns.append(Turn(turn, engine, Request(text, delivery, draw_seed(seed, row["id"], turn))))
     return turns
 
 
@@ -91,78 +154,123 @@ def draw_seed(seed: int, row_id: str, turn: int) -> int:
     return int.from_bytes(digest)
 
 
-def _speak(requests: Sequence[Request], engine: Engine) -> list[Spoken | Exception]:
-    """Return what the engine made of each text, or the reject of a text that it could not speak."""
-    return [_taken(spoken) for spoken in engine.speak_all(requests)]
+def _speak(turns: Sequence[Turn], engines: Engines) -> list[Spoken | Exception]:
+    """Return what the engines made of each text, or the reject of a text that could not be spoken."""
+    results: dict[int, Spoken | Exception] = {}
+    for name, engine in engines.items():
+        mine = [number for number, turn in enumerate(turns) if turn.engine == name]
+        try:
+            spoken = engine.speak_all([turns[number].request for number in mine]) if mine else []
+        except EngineError as error:  # no row's fault
+            raise RunError(f"tts: {error}") from error
+        except MemoryError as error:
+            raise RunError(f"tts: {error}. Set tts.batch_size to less.") from error
+        results |= {number: _taken(said) for number, said in zip(mine, spoken, strict=True)}
+    return [results[number] for number in range(len(turns))]
 
 
 def _taken(spoken: Spoken | SpeechError) -> Spoken | Exception:
     if isinstance(spoken, SpeechError):
         return Reject(f"not_spoken:{spoken}")
-    return Reject("silent") if is_silent(spoken.samples) else spoken
+    return Reject("silent") if spoken.tokens is None and is_silent(spoken.samples) else spoken
 
 
-def _finish(row: Row, turns: list[Turn], spoken: list[Spoken], engine: Engine, options: Tts) -> Row:
+def _finish(row: Row, turns: list[Turn], spoken: list[Spoken], engines: Engines, recipe: Recipe) -> Row:
     """Return the row with its speech. Raises Reject for speech beyond the limit."""
-    limit = int(options.max_seconds * engine.sample_rate_hz)
+    options = recipe.tts
     utterances = []
     for turn, whole in zip(turns, spoken, strict=True):
-        parts = [(turn.request.text, whole.samples)]
-        if len(whole.samples) > limit:
+        engine = engines[turn.engine]
+        parts = [(turn.request.text, whole)]
+        if (seconds := seconds_of(whole, engine)) > options.max_seconds:
             if options.too_long == "reject":
-                raise Reject(f"too_long:{len(whole.samples) / engine.sample_rate_hz:.1f} s")
-            parts = _by_sentences(turn.request, engine, limit)
-        utterances += [_utterance(engine, turn.turn, text, s, turn.request.delivery) for text, s in parts]
+                raise Reject(f"too_long:{seconds:.1f} s")
+            parts = _by_sentences(turn, engine, options.max_seconds)
+        utterances += [_utterance(turn, text, said, engine, recipe) for text, said in parts]
     return {**row, "spoken": utterances}
 
 
-def _by_sentences(request: Request, engine: Engine, limit: int) -> list[tuple[str, Samples]]:
-    """Return a text's speech in utterances of at most `limit` samples, cut between sentences. Raises Reject."""
-    sentences = split_sentences(request.text)
-    utterances: list[tuple[str, Samples]] = []
-    for sentence, said in zip(sentences, _speak([replace(request, text=s) for s in sentences], engine), strict=True):
+def seconds_of(spoken: Spoken, engine: Engine) -> float:
+    """Return how long speech is."""
+    if spoken.tokens is not None:
+        return len(spoken.tokens) / TOKENS_PER_SECOND
+    return len(spoken.samples) / engine.sample_rate_hz
+
+
+def _by_sentences(turn: Turn, engine: Engine, most_seconds: float) -> list[tuple[str, Spoken]]:
+    """Return a text's speech in utterances of at most `most_seconds`, cut between sentences. Raises Reject."""
+    sentences = split_sentences(turn.request.text)
+    requests = [turn._replace(request=replace(turn.request, text=sentence)) for sentence in sentences]
+    utterances: list[tuple[str, Spoken]] = []
+    for sentence, said in zip(sentences, _speak(requests, {turn.engine: engine}), strict=True):
         if isinstance(said, Exception):
             raise said
-        if len(said.samples) > limit:
-            raise Reject(f"too_long:one sentence of {len(said.samples) / engine.sample_rate_hz:.1f} s")
-        if utterances and len(utterances[-1][1]) + len(said.samples) <= limit:
-            before, sound = utterances[-1]
-            utterances[-1] = (f"{before} {sentence}", concatenate([sound, said.samples]))
+        if (seconds := seconds_of(said, engine)) > most_seconds:
+            raise Reject(f"too_long:one sentence of {seconds:.1f} s")
+        if utterances and seconds_of(joined := _joined(utterances[-1][1], said), engine) <= most_seconds:
+            utterances[-1] = (f"{utterances[-1][0]} {sentence}", joined)
         else:
-            utterances.append((sentence, said.samples))
+            utterances.append((sentence, said))
     return utterances
 
 
-def _utterance(engine: Engine, turn: int, text: str, samples: Samples, delivery: Delivery) -> dict[str, Any]:
-    rate = engine.sample_rate_hz
-    return {
-        "turn": turn,
+def _joined(one: Spoken, other: Spoken) -> Spoken:
+    tokens = None if one.tokens is None or other.tokens is None else concatenate([one.tokens, other.tokens])
+    return Spoken(concatenate([one.samples, other.samples]), tokens)
+
+
+def _utterance(turn: Turn, text: str, spoken: Spoken, engine: Engine, recipe: Recipe) -> dict[str, Any]:
+    delivery, heeds = turn.request.delivery, recipe.tts.heeds(turn.engine)
+    utterance = {
+        "turn": turn.turn,
         "text": text,
         "voice": delivery.voice,
-        "rate_wpm": delivery.rate_wpm,
-        "pitch": delivery.pitch,
+        "rate_wpm": delivery.rate_wpm if "rate_wpm" in heeds else None,
+        "pitch": delivery.pitch if "pitch" in heeds else None,
         "tts": engine.version,
-        "audio": {"bytes": flac_bytes(samples, rate), "path": None},
-        "sample_rate": rate,
-        "seconds": len(samples) / rate,
+        "seconds": seconds_of(spoken, engine),
     }
+    if spoken.tokens is not None:
+        return {**utterance, "tokenizer": written_by(recipe.quantize), "tokens": spoken.tokens.tolist()}
+    data, rate = encode_audio(spoken.samples, engine.sample_rate_hz, recipe.tts.audio_format)
+    return {**utterance, "audio": {"bytes": data, "path": None}, "sample_rate": rate}
+
+
+def written_by(quantize: Quantize) -> str:
+    """Return what rows say of their tokenizer whose tokens were written without audio: name@digest/no audio."""
+    files = quantize.local_files(download=False)
+    assert files is not None, "they are fetched before a run starts"
+    return f"{quantize.tokenizer}@{files_digest(files)[:12]}/no audio"
 
 
 def _options(recipe: Recipe) -> dict[str, Any]:
+    """Return what changes the speech: who may speak and how often, how, and what each engine makes it with."""
     tts = recipe.tts
+    voices = [
+        {"engine": tts.engine_of(candidate.voice), "held_out": held_out, **asdict(candidate)}
+        for held_out in (False, True)
+        for candidate in tts.candidates(held_out)
+    ]
+    said = tts.model_dump(mode="json", include=CHANGES)
+    files = recipe.quantize.local_files(download=False) if not WITHOUT_AUDIO.isdisjoint(tts.engines) else None
+    tokenizer = {"tokenizer": f"{recipe.quantize.tokenizer}@{files_digest(files)}"} if files else {}
     return {
-        **tts.model_dump(mode="json", exclude={"augment"}),
         "seed": recipe.seed,
-        "engine_version": engine_version(tts.engine),
+        **said,
+        "voices": voices,
+        "engines": {engine: tts.makes(engine) for engine in tts.engines},
+        **tokenizer,
     }
 
 
 PASS = Pass(
     key="tts",
     needs=("filter",),
-    version=1,
+    version=2,
     options=_options,
     units=shard_units("filter"),
     run=_run,
     one_to_one=True,
+    gpus=lambda recipe: recipe.tts.gpus,
+    spent_by=lambda recipe: () if recipe.tts.keep_audio else (*recipe.tts.augmented, "quantize"),
 )

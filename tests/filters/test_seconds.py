@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters.seconds import predict_seconds
-from tts import ENGINES
+from tts import ENGINES, Setup
 from tts.engine import Delivery
 from tts.spoken_form import spoken_form
 
@@ -21,7 +21,7 @@ def test_the_error_is_small_on_prompts_that_were_not_fitted() -> None:
     rows = map(json.loads, EXAMPLES.read_text("utf-8").splitlines())
     prompts = [row["messages"][0]["content"] for row in rows if row["messages"][0]["content"].isascii()]
     prompts = [prompt for prompt in prompts if 10 < len(prompt) < 300][:120]
-    engine = ENGINES["espeak"]()
+    engine = ENGINES["espeak"](Setup())
     voices = sorted(engine.voices)
     spoken = [
         len(engine.speak(spoken_form(prompt), Delivery(voices[i % len(voices)], 170, 50))) / engine.sample_rate_hz

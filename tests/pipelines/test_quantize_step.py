@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipelines.row import Row
 from pipelines.rowwise import Reject
-from pipelines.speech_options import Quantize
+from pipelines.quantize_options import Quantize
 from pipelines.steps.quantize import Clip, _clips, stages
 from quantize.clips import pieces, quiet_cuts
 

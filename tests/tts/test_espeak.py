@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def engine():
-    engine = tts.ENGINES["espeak"]()
+    engine = tts.ENGINES["espeak"](tts.Setup())
     yield engine
     engine.close()
 
