@@ -1,8 +1,9 @@
-"""tts.augment: speech -> the same speech faster or slower, in rooms, over narrow bands, in noise; by option."""
+"""tts.augment: speech -> the same speech faster or slower, in rooms, in noise, over narrow bands; by option."""
 
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,62 +12,85 @@ import numpy as np
 from pipelines.errors import UserError
 from pipelines.graph import Job, Outcome, Outputs, Pass, Unit, shard_units
 from pipelines.recipe import Recipe
+from pipelines.recordings import SOUNDS
 from pipelines.row import Row
 from pipelines.rowwise import Reject, run_rowwise
-from pipelines.speech_options import Augment
 from quantize import AudioError
 from quantize.models import path_digest
-from tts.audio import flac_bytes
-from tts.augment import NOISES, Drawn, augment, draw
+from tts.audio import AudioFormat, encode_audio
+from tts.augment import Drawn, NoiseError, augment, draw
 
 FOLDER = "tts.augment"
-RECORDINGS = (".wav", ".flac", ".mp3", ".ogg", ".opus")
 
 
-def noise_files(recipe: Recipe) -> dict[str, str]:
-    """Return the digest of each recording of noise, by its name in the folder. Raises UserError where there is none."""
+def _noise_folder(recipe: Recipe) -> Path | None:
     options = recipe.tts.augment
-    if options is None or options.noise_folder is None:
-        return {}
-    folder = recipe.root_path / options.noise_folder
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in RECORDINGS and path.is_file())
+    return recipe.root_path / options.noise_folder if options and options.noise_folder else None
+
+
+@lru_cache(maxsize=1)
+def noise_files(folder: Path) -> dict[str, str]:
+    """Return the digest of each recording of noise, by its name in the folder: as they were when first asked.
+
+    Raises UserError where there is none.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUNDS and path.is_file())
     if not files:
-        raise UserError(f"tts.augment.noise_folder: no recordings ({' '.join(RECORDINGS)}) in {folder.absolute()}")
+        raise UserError(f"tts.augment.noise_folder: no recordings ({' '.join(SOUNDS)}) in {folder.absolute()}")
     return {str(path.relative_to(folder)): path_digest(path) for path in files}
 
 
 def _run(job: Job) -> Outcome:
+    from quantize.one_thread import one_thread  # loads torch: in workers only
+
     options = job.recipe.tts.augment
     assert options is not None, "there are no units without it"
-    noises = [*options.noise, *noise_files(job.recipe)]
-    folder = job.recipe.root_path / options.noise_folder if options.noise_folder else None
-    seed = job.recipe.seed
+    noises = [*options.noise, *job.made_of["options"]["recordings"]]
+    seed, folder, kept_as = job.recipe.seed, _noise_folder(job.recipe), job.recipe.tts.audio_format
 
     def augment_row(row: Row) -> Row:
-        spoken = []
-        for utterance in row["spoken"]:
-            drawn = draw(seed, row["id"], utterance["turn"], options.share, options.ranges, noises)
-            spoken.append(utterance if drawn is None else _augmented(utterance, drawn, folder))
+        drawn = draw(seed, row["id"], options.share, options.ranges, noises)
+        if drawn is None:
+            return row
+        spoken = [augmented(u, drawn, number, folder, kept_as) for number, u in enumerate(row["spoken"])]
         return {**row, "spoken": spoken}
 
-    return run_rowwise(job, FOLDER, augment_row)
+    with one_thread():  # whatever the number of workers, or none: sums are formed in one order
+        return run_rowwise(job, FOLDER, augment_row)
 
 
-def _augmented(utterance: dict[str, Any], drawn: Drawn, folder: Path | None) -> dict[str, Any]:
-    """Return an utterance as it was drawn, with a note of what was done. Raises Reject for what is no audio."""
+def augmented(
+    utterance: dict[str, Any], drawn: Drawn, number: int, folder: Path | None, kept_as: AudioFormat
+) -> dict[str, Any]:
+    """Return an utterance with done to it what was drawn, and a note of that; one without audio as it is.
+
+    Raises Reject for what is no audio.
+
+    Args:
+        number: of the utterance in its row.
+        folder: of the recordings of noise.
+    """
     from quantize.audio import decode_audio  # loads torch: in workers only
 
+    sound = (utterance["audio"] or {}).get("bytes")  # its path is a name, and opens nothing
+    if sound is None:
+        return utterance
     try:
-        samples, rate = decode_audio(utterance["audio"]["bytes"])
+        samples, rate = decode_audio(sound)
     except AudioError as error:
         raise Reject(f"bad_audio:{error}") from error
-    changed = augment(np.round(samples * 32768).clip(-32768, 32767).astype(np.int16), rate, drawn, folder)
+    whole = np.rint(samples * 32768).clip(-32768, 32767).astype(np.int16)
+    try:
+        changed, done = augment(whole, rate, drawn, number, folder)
+    except NoiseError as error:
+        raise UserError(f"tts.augment.noise_folder: {error}. Mend the file or take it out.") from error
+    data, kept_rate = encode_audio(changed, rate, kept_as)
     return {
         **utterance,
-        "audio": {"bytes": flac_bytes(changed, rate), "path": None},
-        "sample_rate": rate,
+        "audio": {"bytes": data, "path": None},
+        "sample_rate": kept_rate,
         "seconds": len(changed) / rate,
-        "augmentation": json.dumps(drawn.told()),
+        "augmentation": json.dumps(done),
     }
 
 
@@ -75,9 +99,11 @@ def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
 
 
 def _options(recipe: Recipe) -> dict[str, Any]:
-    options: Augment | None = recipe.tts.augment
+    """Return what changes the sound: the options, and the recordings of noise by name and content."""
+    options, folder = recipe.tts.augment, _noise_folder(recipe)
     said = options.model_dump(mode="json", exclude={"noise_folder"}) if options else {}
-    return {"seed": recipe.seed, **said, "noises": dict.fromkeys(NOISES, 0) | noise_files(recipe)}
+    recordings = noise_files(folder) if folder else {}
+    return {"seed": recipe.seed, **said, "audio_format": recipe.tts.audio_format, "recordings": recordings}
 
 
 def speech_shards(recipe: Recipe) -> tuple[str, ...]:
