@@ -32,6 +32,7 @@ Examples:
   speechmill verify configs/quickstart.yaml           re-count every promise
   speechmill tokens hello.wav                         the sound tokens of a recording
   speechmill extend-tokenizer qwen --out qwen-sound   sound tokens for a language model
+  speechmill extract-speaker mara.flac --out mara.npy a voice from a recording
 """
 
 app = typer.Typer(
