@@ -99,6 +99,7 @@ class LoopbackSpeech:
     """The server, from `with` to its end; nothing of it outlives `close`.
 
     requests, answered: Counters by text, of requests and of good answers sent whole
+    history:            of every request that has ended: text, Authorization header, what was done, whether it was good
     bodies, keys:       of every request, the JSON and the Authorization header
     most_at_once:       requests under way at the same time
     """
@@ -109,6 +110,7 @@ class LoopbackSpeech:
         self.rate_hz = rate_hz
         self.requests: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
+        self.history: list[tuple[str, str, str, bool]] = []
         self.bodies: list[dict[str, Any]] = []
         self.keys: set[str] = set()
         self.times: list[float] = []
@@ -163,10 +165,11 @@ class LoopbackSpeech:
             self.most_at_once = max(self.most_at_once, self._at_once)
         return self.plan(body["input"], n)
 
-    def leave(self, body: dict[str, Any], was_good: bool) -> None:
+    def leave(self, body: dict[str, Any], key: str, behaviour: str, was_good: bool) -> None:
         with self.lock:
             self._at_once -= 1
             self.answered[body["input"]] += was_good
+            self.history.append((body["input"], key, behaviour, was_good))
 
 
 class _Server(ThreadingHTTPServer):
@@ -192,13 +195,14 @@ def _handler_of(speech: LoopbackSpeech) -> type[BaseHTTPRequestHandler]:
             if self.path != "/v1/audio/speech":
                 self._send(404, b'{"error": {"message": "no such path"}}')
                 return
-            behaviour = speech.enter(body, self.headers.get("Authorization", ""))
+            key = self.headers.get("Authorization", "")
+            behaviour = speech.enter(body, key)
             was_good = False
             try:
                 speech.closing.wait(speech.latency_s)
                 was_good = self._behave(behaviour, body)
             finally:
-                speech.leave(body, was_good)
+                speech.leave(body, key, behaviour, was_good)
 
         def _behave(self, behaviour: str, body: dict[str, Any]) -> bool:
             if re.fullmatch("[45][0-9][0-9].*", behaviour):
