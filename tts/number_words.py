@@ -1,34 +1,47 @@
 """ASCII digits as English words: cardinals, ordinals, decimals, years, or digit by digit."""
 
-from functools import cache, lru_cache
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import inflect
-
-LONGEST_READ_AS_NUMBER = 15  # digits; anything longer is an identifier, read digit by digit
-
-_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_TEENS = ("ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen")
+_ONES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", *_TEENS)
+_TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_SCALES = ("", " thousand", " million", " billion", " trillion")
+LONGEST_READ_AS_NUMBER = 3 * len(_SCALES)  # digits; anything longer is an identifier, read digit by digit
+_ORDINALS = {
+    "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth",
+    "twelve": "twelfth",
+}  # fmt: skip
 
 
 def digits(text: str) -> str:
     """ "407" -> "four zero seven"."""
-    return " ".join(_DIGITS[int(digit)] for digit in text)
+    return " ".join(_ONES[int(digit)] for digit in text)
 
 
-@lru_cache(maxsize=65_536)
 def cardinal(text: str) -> str:
     """ "1234" -> "one thousand two hundred thirty-four"; "007" and very long ones go by digits."""
     if len(text) > LONGEST_READ_AS_NUMBER or (text[0] == "0" and len(text) > 1):
         return digits(text)
-    words = _inflect().number_to_words(text, andword="")
-    return str(words).replace(",", "")
+    rest, words = int(text), []
+    for scale in _SCALES:
+        rest, below_thousand = divmod(rest, 1000)
+        if below_thousand:
+            words.append(_below_thousand(below_thousand) + scale)
+    return " ".join(reversed(words)) or "zero"
 
 
-@lru_cache(maxsize=4_096)
+def _below_thousand(n: int) -> str:
+    if n >= 100:
+        return f"{_ONES[n // 100]} hundred {_below_thousand(n % 100)}" if n % 100 else f"{_ONES[n // 100]} hundred"
+    if n < 20:
+        return _ONES[n]
+    return f"{_TENS[n // 10]}-{_ONES[n % 10]}" if n % 10 else _TENS[n // 10]
+
+
 def ordinal(text: str) -> str:
     """ "22" -> "twenty-second"."""
-    return str(_inflect().ordinal(cardinal(text)))
+    words = cardinal(text)
+    start = max(words.rfind(" "), words.rfind("-")) + 1
+    last = words[start:]
+    return words[:start] + (_ORDINALS.get(last) or f"{last.removesuffix('y')}{'ie' if last[-1] == 'y' else ''}th")
 
 
 def number(text: str) -> str:
@@ -87,11 +100,3 @@ def fraction(numerator: str, denominator: str) -> str:
     one = ordinal(denominator).removeprefix("one ")  # one hundredth, not one one hundredth
     singular, several = names.get(denominator, (one, f"{one}s"))
     return f"{cardinal(numerator)} {singular if numerator == '1' else several}"
-
-
-@cache
-def _inflect() -> "inflect.engine":
-    """Import on first use: it takes 1.5 s, which a text without digits need not pay."""
-    import inflect
-
-    return inflect.engine()

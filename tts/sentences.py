@@ -2,7 +2,7 @@
 
 import re
 
-from tts.spoken_tables import ABBREVIATIONS, NUMBERED
+from tts.spoken_tables import ABBREVIATIONS, MAY_END, NUMBERED
 
 # . ? or !, any closing quotes or brackets, a space, and what can begin a sentence.
 _BOUNDARY = re.compile(r"""[.?!…]+["'”’)\]]*\s(?=["'“‘(\[¿¡]*[^\W_a-z])""")
@@ -10,12 +10,7 @@ _LAST_WORD = re.compile(r"""[^\s"'“‘(\[]+$""")
 _INITIALS = re.compile(r"(?:[^\W\d_]\.)+")  # J. or U.S.
 _LIST_NUMBER = re.compile(r"(?:\d{1,3}|[a-zA-Z])\.")
 
-# These end a sentence when a capital follows; the other abbreviations stand before a name.
-_MAY_END = frozenset((
-    "etc.", "Jr.", "Sr.", "Inc.", "Ltd.", "Co.", "Corp.", "Ave.", "Blvd.", "Rd.", "a.m.", "p.m.",
-    "A.M.", "P.M."
-))  # fmt: skip
-_NEVER_END = (frozenset(ABBREVIATIONS) | frozenset(NUMBERED)) - _MAY_END - {"no.", "No."}
+_NEVER_END = (frozenset(ABBREVIATIONS) | frozenset(NUMBERED)) - MAY_END - {"no.", "No."}
 
 
 def split_sentences(text: str) -> list[str]:
@@ -41,7 +36,7 @@ def _ends_sentence(sentence: str, next_char: str) -> bool:
     """Whether `sentence`, which closes with punctuation, may close there."""
     last = _LAST_WORD.search(sentence)
     word = last[0] if last else ""
-    if word in _MAY_END:
+    if word in MAY_END:
         return True
     if word in _NEVER_END or (word in ("No.", "no.") and next_char.isdigit()):
         return False

@@ -8,25 +8,32 @@ import re
 import unicodedata
 from re import Match
 
+from tts.spoken_markup import ADDRESS_RULES, MARKUP_RULES, unescape
 from tts.spoken_numbers import say_numbers
 from tts.spoken_romans import ROMAN_RULES
-from tts.spoken_rules import ALWAYS, Rule, rewrite
-from tts.spoken_tables import ABBREVIATIONS, SYMBOLS
+from tts.spoken_rules import ALWAYS, Rule, either, rewrite
+from tts.spoken_tables import ABBREVIATIONS, MAY_END, SPELLED, SYMBOLS
 
 
 def spoken_form(text: str) -> str:
     """Return `text` as words for an English voice; whitespace is collapsed. Never raises.
 
-    No digit of any script is left (`str.isdigit`), a text with letters or digits stays non-empty,
-    and a text of plain words is returned unchanged.
+    No digit of any script is left (`str.isdigit`), a text with letters or digits beside its markup stays
+    non-empty, and a text of plain words is returned unchanged.
     """
+    if ";" in text:
+        text = unescape(text)
     if not text.isascii():
         text = "".join(map(_ascii_digit, text)).replace("−", "-")
     if "." in text:
         text = _ABBREVIATION.sub(_abbreviation, text)
+        if _INNER_STOP.search(text):
+            text = rewrite(_STOP_RULES, text)
     text = rewrite(_WORD_RULES, text)
+    if _CAPITALS.search(text):
+        text = rewrite(_CAPITAL_RULES, text)
     if _NOT_PLAIN.search(text):
-        text = " ".join(rewrite(_MARKUP_RULES, text).split())
+        text = " ".join(rewrite(_SIGN_RULES, rewrite(MARKUP_RULES, text)).split())
         digit = _DIGIT.search(text)
         if digit:
             text = say_numbers(text, digit.start())
@@ -34,6 +41,9 @@ def spoken_form(text: str) -> str:
     return " ".join(text.split())
 
 
+# Quick looks.
+_INNER_STOP = re.compile(r"\.[a-z]")
+_CAPITALS = re.compile(r"[A-Z][A-Z]| [IVX]\b")
 _DIGIT = re.compile(r"[0-9]")
 # A digit, or a symbol that a rule below rewrites. What is left out is kept: `"'()[]{},.;:?!-`.
 _NOT_PLAIN = re.compile("[0-9`" + re.escape("".join(set("".join(SYMBOLS)) - set("-!"))) + "]")
@@ -56,25 +66,18 @@ def _ascii_digit(char: str) -> str:
 
 
 # The other initials lose their full stops: the U.S. Senate is the US Senate, which every voice spells.
-_ABBREVIATION = re.compile(
-    r"(?<![\w.])(?:" + "|".join(re.escape(short[:-1]) for short in ABBREVIATIONS) + r"|[A-Z](?:\.[A-Z])+)\.(?!\w)"
-)
-# These may end a sentence; the others stand before a name.
-_MAY_END = frozenset((
-    "etc.", "Jr.", "Sr.", "Inc.", "Ltd.", "Co.", "Corp.", "al.", "a.m.", "p.m.", "A.M.", "P.M.",
-    "Ave.", "Blvd.", "Rd.", "St.", "Univ.", "Dept.", "Ph.D."
-))  # fmt: skip
-_AFTER_A_NAME = re.compile(r"(?:^|\s)[A-Z]\w*\s$")
+_ABBREVIATION = re.compile(rf"(?<![\w.])(?:{either(short[:-1] for short in ABBREVIATIONS)}|[A-Z](?:\.[A-Z])+)\.(?!\w)")
+_AFTER_A_NAME = re.compile(r"(?:^|\s)(?:[A-Z]\w*|\d+(?:st|nd|rd|th))\s$")
 
 
 def _abbreviation(match: Match[str]) -> str:
     """Expand one abbreviation, and keep its full stop where that also ends the sentence."""
     short = match[0]
-    words = ABBREVIATIONS.get(short) or short.replace(".", "")
+    words = ABBREVIATIONS.get(short) or short.replace(".", "").upper()
     before, after = match.string[max(0, match.start() - 40) : match.start()], match.string[match.end() :][:40].lstrip()
     if short == "St." and _AFTER_A_NAME.search(before):
         words = "Street"
-    ends = not after or (short in _MAY_END and after[0].isupper() and words != "Saint")
+    ends = not after or ((short in MAY_END or words == "Street") and after[0].isupper())
     return f"{words}." if ends and not after.startswith((".", "?", "!")) else words
 
 
@@ -82,27 +85,69 @@ def _symbol(match: Match[str]) -> str:
     return f" {SYMBOLS[match[0]]} "
 
 
-_DOMAIN = r"(?<=\w)\.(?=(?:com|org|net|edu|gov|io|co|uk|ai|html|pdf|py|txt|csv|json)\b)"
+def _spelled(match: Match[str]) -> str:
+    """IQ -> I-Q, for voices that make a word of it; LEDs -> L-E-D's."""
+    return "-".join(match[1]) + ("'s" if match[2] else "")
 
-# Layout that is seen and not said, and symbols that mean something other than their name.
-_WORD_RULES: tuple[Rule, ...] = (
-    ((" vs ",), re.compile(" vs "), " versus "),
-    *ROMAN_RULES,
+
+_STREET = {"St": "Street", "Ave": "Avenue", "Rd": "Road"}
+
+_STOP_RULES: tuple[Rule, ...] = (
+    *ADDRESS_RULES,
+    (ALWAYS, re.compile(r"(?<![\w.])[a-z](?:\.[a-z])+\.(?!\w)"), _abbreviation),  # u.s., a.j.
+    (("e.g", "i.e"), re.compile(r"\b(?:(e\.g)|i\.e)(?=[\s,:])"), lambda m: "for example" if m[1] else "that is"),
 )
-_MARKUP_RULES: tuple[Rule, ...] = (
-    (("*", "+", "#"), re.compile(r"(?m)^[ \t]*(?:[*+]|#{1,6})\s+"), " "),  # bullets and headings
-    (("*",), re.compile(r"(?<![\w*])(\*{1,3})(?=\S)([^*\n]+)(?<=\S)\1(?![\w*])"), r"\2"),  # **bold**
-    (("_",), re.compile(r"(?<!\w)(_{1,2})(?=[^\s_])([^_\n]+)(?<=\S)\1(?!\w)"), r"\2"),  # _italic_
-    (("`",), re.compile(r"`+"), " "),
-    (("://",), re.compile(r"https?://(?=\w)"), ""),
-    ((".",), re.compile(_DOMAIN), " dot "),
-    (("__",), re.compile(r"_{2,}"), " blank "),
-    (("#",), re.compile(r"\b([ACDFGJ])#(?!\w)"), r"\1 sharp"),
+# What holds neither digits nor symbols, and is not said as it is written.
+_WORD_RULES: tuple[Rule, ...] = (
+    (("-lrb-", "-rrb-"), re.compile(r"-[lr]rb-"), " "),  # the Penn Treebank's brackets
+    ((" vs ",), re.compile(" vs "), " versus "),
+    (
+        ("Mr", "Ms ", "Dr "),
+        re.compile(r"\b(Mr|Mrs|Ms|Dr)(?= [A-Z])"),
+        lambda m: ABBREVIATIONS[f"{m[1]}."],
+    ),
+    ((" - ",), re.compile(r"\b([a-y]|\d) - (?=[b-y]\b(?!'))"), r"\1 minus "),
+)
+_CAPITAL_RULES: tuple[Rule, ...] = (
+    *ROMAN_RULES,
+    (ALWAYS, re.compile(rf"(?<!\w)(?<![A-Z] )({'|'.join(SPELLED)})(s?)\b(?! [A-Z]{{2}})"), _spelled),
+    ((" AD", "AD "), re.compile(r"(?:(?<=\d )|(?<=century ))AD\b|\bAD(?= \d)"), "A-D"),
+)
+
+
+def _inches(match: Match[str]) -> str:
+    """A 13" screen; but a digit before the end of a quotation is none."""
+    quoted = match.string.count('"', 0, match.start()) % 2
+    return match[0] if quoted else f"{match[1]} inch"
+
+
+def _product(match: Match[str]) -> str:
+    """2 * x, or width * height where something equals it; else a mark between words."""
+    is_product = "=" in match.string or not (match[1].isalpha() and match[2].isalpha())
+    return " times " if is_product or _ONE_LETTER.match(match.string, match.start() - 2) else match[0]
+
+
+_ONE_LETTER = re.compile(r"\W[a-z]|\W?[a-z] \* [a-z]\b")
+
+# Symbols that mean something other than their name.
+_SIGN_RULES: tuple[Rule, ...] = (
+    (
+        ("st St", "nd St", "rd St", "th St", "th Ave", "st Ave", "nd Ave", "rd Ave", "th Rd"),
+        re.compile(r"(?<=\d(?:st|nd|rd|th) )(St|Ave|Rd)\b"),
+        lambda m: _STREET[m[1]],
+    ),
+    (("C#", "c#", "F#", "f#", "A#", "D#", "G#", "J#"), re.compile(r"\b([ACDFGJcf])#(?!\w)"), r"\1 sharp"),
     (("++",), re.compile(r"\b(C|c)\+\+"), r"\1 plus plus"),
     (("AT&T",), re.compile(r"\bAT&T\b"), "A-T and T"),  # A alone is read as the article
     (("N/A",), re.compile(r"\bN/A\b"), "not applicable"),
     (("b/c",), re.compile(r"(?<!\w)b/c\b"), "because"),
     (("^",), re.compile(r"(?<=\w)\^([a-z])(?!\w)"), r" to the power of \1"),
+    (("**",), re.compile(r"(?<=[\w)]) \*\* (?=[\w(])|(?<=[\w)])\*\*(?=\d)"), "^"),
+    (("~/",), re.compile(r"~(?=/)"), " tilde "),
+    ((" * ",), re.compile(r"(?<=([\w)\]])) \* (?=([\w(]))"), _product),
+    (("*",), re.compile(r"\b([a-z0-9])\*(?=[a-z0-9]\b)"), r"\1 times "),
+    ((" % ",), re.compile(r"(?<=[\w)]) % (?=[a-z0-9]\b)(?!a\b)"), " mod "),
+    (('"',), re.compile(r"""(?<!['′’])(?<!['′’]\d)(\d)"(?=[ -][a-z]| ?[x×] ?\d|[.,]?$)"""), _inches),
     (("nd/or",), re.compile(r"\b[Aa]nd/or\b"), "and or"),
     (("w/o",), re.compile(r"(?<!\w)w/o\b"), "without"),
     (("w/",), re.compile(r"(?<!\w)w/(?=\s)"), "with"),
@@ -111,6 +156,6 @@ _MARKUP_RULES: tuple[Rule, ...] = (
 
 _LOOSE_MARKS = (*(space + mark for mark in ",.;:?!)" for space in " \n\t"), "( ", "(\n", "(\t")
 _SYMBOL_RULES: tuple[Rule, ...] = (
-    (ALWAYS, re.compile("|".join(map(re.escape, SYMBOLS))), _symbol),
+    (ALWAYS, re.compile(either(SYMBOLS)), _symbol),
     (_LOOSE_MARKS, re.compile(r"\s+(?=[,.;:?!)](?:\s|$))|(?<=\()\s+"), ""),
 )

@@ -41,12 +41,12 @@ def _course(match: Match[str]) -> str:
 
 def _emergency(match: Match[str]) -> str:
     counts = re.match(r" (?!calls\b)(?:[a-z]+s|people|men|women|children)\b", match.string[match.end() :])
-    return match[0] if counts and not match[1] else f"{match[1] or ''}{digits(match[2])}"
+    return match[0] if counts and not match[1] else f"{match[1] or ''}{digits(match[2] or match[3])}"
 
 
 _ROUND = {2: "tens", 3: "hundreds", 4: "thousands"}
 _BETWEEN_NUMBERS = re.compile(r"\d-[A-Za-z]+$")
-_VARIABLE = re.compile(r"(?:^|[^A-Za-z])[a-z]$")
+_VARIABLE = re.compile(r"(?:^|[^A-Za-z'’])[abcikmnxyz]$")
 
 
 def _after_letter(match: Match[str]) -> str:
@@ -54,7 +54,9 @@ def _after_letter(match: Match[str]) -> str:
     before, after = match.string[max(0, match.start() - 12) : match.start()], match.string[match.end() :]
     if _BETWEEN_NUMBERS.search(before):
         return match[0]
-    if _VARIABLE.search(before):
+    if match[2]:
+        return f" {plural(called(match[1]))}"  # AK-47s
+    if _VARIABLE.search(before) and not (before.endswith("i") and len(match[1]) > 1):  # i-1, but i-95
         return f" minus {match[1]}"
     return f" {match[1] if _GOES_ON.match(after) else called(match[1])}"
 
@@ -68,11 +70,6 @@ def _scientific(match: Match[str]) -> str:
 
 # Only for a text with three digits in a row.
 LONG_NAME_RULES: tuple[Rule, ...] = (
-    (
-        (*with_digit("{}e"), *with_digit("{}E")),
-        re.compile(r"(\d(?<![\w.]\d)\d*(?:\.\d+)?)[eE]([+-]?\d+)(?![\w-])"),
-        _scientific,
-    ),
     (("+",), re.compile(r"\+(?<!\w\+)\d{1,3}[ -]\(?\d{1,4}\)?(?:[ -]\d{2,4}){1,4}(?![\w-])"), _abroad),
     (
         ("-", "."),
@@ -126,16 +123,23 @@ NAME_RULES: tuple[Rule, ...] = (
         _scientific,
     ),
     (
-        ("WW1", "WW2", "WW 1", "WW 2"),
-        re.compile(r"\bWW ?([12])\b"),
+        ("WW1", "WW2", "WW 1", "WW 2", "ww1", "ww2"),
+        re.compile(r"\b(?:WW ?|ww)([12])\b"),
         lambda m: f"World War {('One', 'Two')[int(m[1]) - 1]}",
+    ),
+    (
+        with_digit("{}s") + with_digit("{}p"),
+        re.compile(r"(?i)\b((?:iphone|galaxy|nexus|pixel) )(\d+)([sp])\b"),
+        lambda m: f"{m[1]}{called(m[2])} {m[3]}",
     ),
     (("CO2",), re.compile(r"\bCO2\b"), "C O two"),
     (("0x",), re.compile(r"\b0x(?=[0-9A-Fa-f])"), "zero x "),
-    (("v1", "v2", "v3", "v4", "v5", "v0", "v. "), re.compile(r"\bv\.? ?(?=\d)"), "version "),
+    (("v1", "v2", "v3", "v4", "v5", "v0", "v. "), re.compile(r"(?<!/)\bv\.? ?(?=\d)"), "version "),
     (("k r",), re.compile(r"(?<=\d)[kK](?= (?:run|race)\b)"), " K"),
     (("0s of",), re.compile(r"(1(?<![\w.,]1),?0{1,3})s of\b"), lambda m: f"{_ROUND[len(m[1].replace(',', ''))]} of"),
     (tuple(f".{a}" for a in "0123456789"), re.compile(r"\d(?<![\w.]\d)\d{0,2}(?:\.\d{1,3}){3}(?![\w.]*\d)"), _address),
-    (with_digit("-{}"), re.compile(r"-(?<=[A-Za-z]-)(\d+)"), _after_letter),
+    (with_digit("-{}"), re.compile(r"-(?<=[A-Za-z]-)(\d+)(s\b)?"), _after_letter),
+    (("#", "number "), re.compile(r"(?:# ?|(?<=number ))(\d{5,})(?![\w.,]*\d)"), lambda m: f"number {digits(m[1])}"),
+    (ALWAYS, re.compile(r"\d(?<=[A-Za-z]\d)\d{4,}(?!\w)"), lambda m: f" {digits(m[0])}"),
     (ALWAYS, re.compile(r"(\d(?<=[A-Za-z]\d)\d{2,3})(?!\w|[.,]\d)"), lambda m: f" {called(m[1])}"),
 )

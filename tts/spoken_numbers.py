@@ -10,7 +10,7 @@ from tts.number_words import cardinal, digits, number, ordinal, year, year_or_nu
 from tts.spoken_money import MONEY_RULES
 from tts.spoken_names import LONG_NAME_RULES, NAME_RULES
 from tts.spoken_rules import ALWAYS, N, Rule, either, follows_article, rewrite, with_digit
-from tts.spoken_tables import NUMBERED, VERSIONED
+from tts.spoken_tables import NUMBERED, NUMBERED_BY_NO, VERSIONED
 from tts.spoken_times import DATE_RULES, LONG_DATE_RULES, TIME_RULES, YEAR_RULES
 from tts.spoken_units import UNIT_RULES
 
@@ -36,15 +36,27 @@ def say_numbers(text: str, first_digit: int) -> str:
 
 
 def _power(match: Match[str]) -> str:
-    words = {"2": "squared", "3": "cubed"}.get(match[1], f"to the power of {match[1]}")
+    power = match[1] or match[2]
+    words = {"2": "squared", "3": "cubed"}.get(power, f"to the power of {power}")
     return f" {words} "
 
 
 def _range(match: Match[str]) -> str:
-    """10-20 is ten to twenty, but 10-3=7 and 10 - 3 are sums."""
+    """10-20 is ten to twenty, and so is 10 - 20 of something; 10-3=7 and 10 - 3 are sums."""
     low, dash, high = match[1], match[2], match[3]
-    is_sum = match.string[match.end() :].lstrip().startswith(("=", "equals")) or dash == " - "
-    return f"{low} {'minus' if is_sum else 'to'} {high}"
+    is_sum = match.string[match.end() :].lstrip().startswith(("=", "equals"))
+    if dash == " - ":
+        rises = float(low.replace(",", "")) < float(high.replace(",", ""))
+        start = match.start()
+        spans = _NOUN.match(match.string, match.end()) or _SPAN.search(match.string, max(0, start - 9), start)
+        is_sum = is_sum or not (rises and spans)
+    between = match.string.endswith(("between ", "Between "), 0, match.start())
+    return f"{low} {'minus' if is_sum else 'and' if between else 'to'} {high}"
+
+
+def _pair(match: Match[str]) -> str:
+    """24/7 -> 24 7."""
+    return " ".join(part for part in match.groups() if part)
 
 
 _OPERATORS = {"x": "times", "×": "times", "*": "times", "/": "divided by", "÷": "divided by",
@@ -56,6 +68,7 @@ def _operator(match: Match[str]) -> str:
 
 
 _NOUN = re.compile(r" (?!is\b|are\b|and\b|or\b|equals\b|gives\b|what\b|then\b|plus\b|minus\b|times\b)[a-z]{2}")
+_SPAN = re.compile(r"\b(?:from|between|ages?|aged|pages?) $", re.IGNORECASE)
 _THE = re.compile(r"\b[Tt]he $")
 
 
@@ -75,10 +88,16 @@ _SUM_WORDS = frozenset((
 ))  # fmt: skip
 # A lower-case plural after the number counts something: 1500 words. These end in s and do not.
 _NOT_PLURAL = frozenset((
-    "was", "is", "has", "as", "its", "his", "this", "does", "us", "versus", "perhaps", "always"
+    "was", "is", "has", "as", "its", "his", "this", "does", "us", "versus", "perhaps", "always", "mens", "womens",
+    "census", "olympics", "news", "sports", "politics", "crisis", "us", "class", "process", "business", "unless",
 ))  # fmt: skip
 _COUNTED = frozenset(("people", "men", "women", "children", "feet", "fish", "sheep", "mice"))
-_BEFORE_A_YEAR = frozenset(("In", "in", "Since", "since", "year", "circa"))
+_BEFORE_A_YEAR = frozenset(("In", "in", "Since", "since", "circa"))
+_BEFORE_MORE = frozenset(("by", "over"))  # by 2015, but divided by 2015
+_OF = re.compile(
+    r"\b(?:(?:root|roots|sum|product|factor|factors|multiple|multiples|digits|log|factorial) of"
+    r"|(?:divide|divided|divisible|multiply|multiplied) by) $"
+)
 _NEXT_WORD = re.compile(r" ([a-z]+)\b")
 _LAST_WORD = re.compile(r"(\w+) $")
 
@@ -90,7 +109,8 @@ def _last_number(match: Match[str]) -> str:
     words = ""
     if len(text) > 2:
         follows, leads = _NEXT_WORD.match(after), _LAST_WORD.search(before)
-        words = _in_context(text, leads[1] if leads else "", follows[1] if follows else "")
+        last_word = "number" if _OF.search(before) else leads[1] if leads else ""
+        words = _in_context(text, last_word, follows[1] if follows else "")
     left = " " if before[-1:].isalpha() else ""
     return f"{left}{words or number(text)}{' ' if after[:1].isalpha() else ''}"
 
@@ -99,12 +119,15 @@ def _in_context(text: str, last_word: str, next_word: str) -> str:
     """Three characters or more: a version, a year or a count, by the words beside it."""
     if "." in text and last_word in VERSIONED:
         return " point ".join(map(cardinal, text.replace(",", "").split(".")))
-    if next_word in _SUM_WORDS or next_word in _COUNTED or last_word in _SUM_WORDS:
+    if next_word in _SUM_WORDS or next_word in _COUNTED or last_word in _SUM_WORDS - _BEFORE_MORE:
         return number(text)
-    if next_word.endswith("s") and next_word not in _NOT_PLURAL:
+    is_the_year = last_word in ("the", "The") and "1900" <= text <= "2030"  # the 2016 elections
+    if next_word.endswith("s") and next_word not in _NOT_PLURAL and not is_the_year:
         return number(text)
-    if len(text) == 4 and text.startswith("10") and text > "1000" and last_word in _BEFORE_A_YEAR and text.isdigit():
-        return year(text)
+    if len(text) == 4 and text.isdigit():
+        early = text.startswith("10") and text > "1000" and last_word in _BEFORE_A_YEAR
+        if early or (last_word == "year" and text[0] != "0"):
+            return year(text)
     return year_or_number(text)
 
 
@@ -113,11 +136,16 @@ _LENGTH = r"(?:centi|milli|kilo)?met|feet|foot|inch|yard|mile"
 
 _FIRST_RULES: tuple[Rule, ...] = (
     (tuple(NUMBERED), re.compile(rf"(?<!\w)({either(NUMBERED)}) ?(?=\d)"), lambda m: f"{NUMBERED[m[1]]} "),
+    (
+        (" no ",),
+        re.compile(rf"(?i)\b({'|'.join(NUMBERED_BY_NO)}) no (?=\d)"),
+        r"\1 number ",
+    ),
+    ((" -", " –", " —", "-p", "–p"), re.compile(r"(?<=\d) ?(?:-{1,2}|–|—) ?(?=present\b|now\b)"), " to "),
 )
 _LONG_RULES: tuple[Rule, ...] = (*LONG_NAME_RULES, *LONG_DATE_RULES)
 _SUM_RULES: tuple[Rule, ...] = (
-    (("^",), re.compile(r"\^\(?(-?\d+)\)?"), _power),
-    (("x", "×"), re.compile(r"\d(?<![\w.]\d)\d*(?:[x×]\d+)+(?!\w|\.\d)"), _times_or_by),
+    (("^",), re.compile(r"\^(?:(-?\d+)|\((-?\d+)\))"), _power),
     (("x", "×"), re.compile(rf" ?[x×] ?(?=\d[\d.]* (?:{_LENGTH}))(?<=[a-z] [x×] )"), " by "),
     (
         with_digit("{}x "),
@@ -136,13 +164,14 @@ _NUMBER_RULES: tuple[Rule, ...] = (
     *YEAR_RULES,
     (
         _ENDINGS,
-        re.compile(r"(\d(?<![\w.]\d)(?:\d{0,2}(?:,\d{3})+|\d*))(?i:st|nd|rd|th)\b"),
+        re.compile(r"(\d(?<![\w.]\d)(?<!\d/\d)(?:\d{0,2}(?:,\d{3})+|\d*))(?i:st|nd|rd|th)\b"),
         lambda m: ordinal(m[1].replace(",", "")),
     ),
     *NAME_RULES,
     (with_digit(".{}"), re.compile(r"\d+(?:\.\d+){2,}"), lambda m: m[0].replace(".", " point ")),
-    (("24/7", "9/11"), re.compile(r"(?<![\w/])(24/7|9/11)(?![\w/]| of\b)"), lambda m: m[1].replace("/", " ")),
+    (("24/7", "24-7", "9/11"), re.compile(r"(?<![\w/-])(?:(24)[/-](7)|(9)/(11))(?![\w/-]| of\b)"), _pair),
     (("50/50", "20/20"), re.compile(r"(?<![\w/])([25]0)/\1(?![\w/])"), r"\1 \1"),
+    (("x", "×"), re.compile(r"\d(?<![\w.]\d)\d*(?:[x×]\d+)+(?!\w|\.\d)"), _times_or_by),
     *UNIT_RULES,
     *_SUM_RULES,
     (("-", "–", "—"), re.compile(rf"(?<![\w.-])({N})( - | ?[-–—] ?)({N})(?![\w-])"), _range),

@@ -42,5 +42,5 @@ ROMAN_RULES: tuple[Rule, ...] = (
         re.compile(r"\b([A-Z]\w+) (X{1,2}(?:IX|IV|V?I{0,3})|IX|IV|VI{0,3}|I{2,3})\b(?!['’.](?!s\b)\w)"),
         _numeral,
     ),
-    (("Bowl X", "Bowl L"), re.compile(r"\b(Bowl) ((?:XL|L?X{0,3})(?:IX|IV|V?I{0,3}))\b"), _numeral),
+    (("Bowl X", "Bowl L"), re.compile(r"\b(Bowl) (?=[XLVI])((?:XL|L?X{0,3})(?:IX|IV|V?I{0,3}))\b"), _numeral),
 )

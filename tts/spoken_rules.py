@@ -37,9 +37,25 @@ def with_digit(form: str) -> tuple[str, ...]:
     return tuple(form.format(digit) for digit in "0123456789")
 
 
-_ARTICLE = re.compile(r"(?:^|\W)[Aa]n?\s(?:[\d.,]+\s?(?:[-–]|to)\s?)?$")
+_ARTICLE = re.compile(r"(?:^|\W)[Aa]n?\s(?:[\d.,]+\s?(?:[-–]|to|by)\s?)?$")
 
 
 def follows_article(match: Match[str]) -> bool:
     """Whether "a" or "an" stands before it, which makes it an adjective: a 5 km run, a $5-$10 fee."""
     return _ARTICLE.search(match.string, max(0, match.start() - 16), match.start()) is not None
+
+
+_DETERMINER = re.compile(
+    r"(?:\b(?:[Tt]he|[Tt]h[eo]se|one|two|three|four|five|six|seven|eight|nine|ten|\d+|[Ee]ach)|[a-z]['’]s) $"
+)
+_THING = re.compile(
+    r"[ -](?!(?:s?he|it|they|we|you|i|that|which|who|to|from|in|on|at|for|of|off|and|or|is|was|were|will|can|with|by"
+    r"|per|each|an?|more|less|as|if|but|so|after|before|into|out|would|could|had|has|have|left|back|goes|went|than|then"
+    r"|when|now|total|extra|apiece|every|his|her|their|my|your|our|worth|away|apart)\b)[a-z]"
+)
+
+
+def counts_a_thing(match: Match[str]) -> bool:
+    """Whether it stands between a determiner and a noun: two $20 bills, the 5 km walk; not the $5 she has."""
+    determined = _DETERMINER.search(match.string, max(0, match.start() - 8), match.start())
+    return determined is not None and _THING.match(match.string, match.end()) is not None

@@ -15,9 +15,28 @@ ABBREVIATIONS: dict[str, str] = {
     "Ph.D.": "PhD", "a.k.a.": "also known as", "govt.": "government", "dept.": "department",
     "Jan.": "January", "Feb.": "February", "Apr.": "April", "Aug.": "August",
     "Sept.": "September", "Sep.": "September", "Oct.": "October", "Nov.": "November",
-    "Dec.": "December",
+    "Dec.": "December", "dr.": "doctor", "mr.": "mister", "mrs.": "missus", "jr.": "junior", "sr.": "senior",
+    "inc.": "incorporated", "ltd.": "limited", "PH.D.": "PhD", "Esq.": "Esquire", "M.D.": "MD",
 }  # fmt: skip
+# These may end a sentence, where a capital follows; the others stand before a name.
+MAY_END = frozenset((
+    "etc.", "Jr.", "Sr.", "Inc.", "Ltd.", "Co.", "Corp.", "al.", "a.m.", "p.m.", "A.M.", "P.M.", "Ave.", "Blvd.", "Rd.",
+    "Ph.D.", "PH.D.", "M.D.", "Esq.", "jr.", "sr.", "inc.", "ltd.",
+))  # fmt: skip
 
+# People spell these, and eSpeak makes a word of them (found by asking it).
+SPELLED = (
+    "ACLU", "AFC", "AFL", "AFP", "ALS", "AMA", "AP", "APA", "APR", "ATP", "AWD", "AWS", "BEA", "COPD", "EA", "ECB",
+    "ECG", "ECU", "EEG", "EKG", "EMT", "EPA", "ERP", "ESA", "ESL", "ETA", "ETF", "HOA", "IBS", "ICU", "IDE", "IED",
+    "IIT", "IMF", "IOC", "IOU", "IPL", "IPO", "IQ", "ISS", "IUD", "IVF", "LED", "NCAA", "NYC", "OED", "PTO", "SAT",
+    "SEC", "UAE", "UAV", "UFC", "UPS", "USC", "USDA", "UX",
+)  # fmt: skip
+
+# What "no" before a number numbers: Symphony no 40.
+NUMBERED_BY_NO = (
+    "symphony", "concerto", "sonata", "opus", "op", "issue", "volume", "question", "room", "bus", "platform",
+    "chapter", "psalm", "league", "ranked", "mambo",
+)  # fmt: skip
 # Only before a number.
 NUMBERED: dict[str, str] = {
     "No.": "number", "no.": "number", "Nos.": "numbers", "Fig.": "Figure", "fig.": "figure",
@@ -78,7 +97,7 @@ UNITS: dict[str, tuple[str, str]] = {
     "mph": ("mile per hour", "miles per hour"),
     "m/s": ("meter per second", "meters per second"),
     "m/s^2": ("meter per second squared", "meters per second squared"),
-    "mpg": ("mile per gallon", "miles per gallon"), "in.": ("inch", "inches"),
+    "mpg": ("mile per gallon", "miles per gallon"), "in.": ("inch", "inches"), "ins": ("inch", "inches"),
     "sq ft": ("square foot", "square feet"), "sq. ft.": ("square foot", "square feet"),
     "sq m": ("square meter", "square meters"), "sq mi": ("square mile", "square miles"),
     "sq km": ("square kilometer", "square kilometers"), "cu ft": ("cubic foot", "cubic feet"),
@@ -95,6 +114,7 @@ UNITS: dict[str, tuple[str, str]] = {
     "kPa": ("kilopascal", "kilopascals"), "kN": ("kilonewton", "kilonewtons"), "kV": ("kilovolt", "kilovolts"),
     "mV": ("millivolt", "millivolts"), "mA": ("milliamp", "milliamps"), "GW": ("gigawatt", "gigawatts"),
     "mol": ("mole", "moles"), "wk": ("week", "weeks"), "wks": ("week", "weeks"), "cc": ("c c", "c c"),
+    "kgs": ("kilogram", "kilograms"), "pct": ("percent", "percent"), "MPH": ("mile per hour", "miles per hour"),
     "k": ("thousand", "thousand"), "bn": ("billion", "billion"), "mn": ("million", "million"),
     "tn": ("trillion", "trillion"), "¢": ("cent", "cents"),
     "km": ("kilometer", "kilometers"), "cm": ("centimeter", "centimeters"),
@@ -156,10 +176,11 @@ MAGNITUDES: dict[str, str] = {
     "b": "billion", "B": "billion", "T": "trillion", "tn": "trillion",
 }  # fmt: skip
 
-# Longer ones first where one begins another: they are tried in this order.
+# The longest is said where one begins another.
 SYMBOLS: dict[str, str] = {
     "<=": "less than or equal to", ">=": "greater than or equal to", "!=": "not equal to",
-    "==": "equals", "->": "to", "=>": "to", "&": "and", "@": "at", "#": "number", "%": "percent",
+    "!==": "not equal to", "===": "equals", "==": "equals", "+=": "plus equals", "-=": "minus equals",
+    "*=": "times equals", "->": "to", "=>": "to", "&": "and", "@": "at", "#": "number", "%": "percent",
     "*": "asterisk", "+": "plus", "=": "equals", "<": "less than", ">": "greater than",
     "~": "about", "^": "caret", "|": "bar", "\\": "backslash", "_": "underscore", "/": "slash",
     "$": "dollar", "£": "pound", "€": "euro", "¥": "yen", "₹": "rupee", "¢": "cents",
@@ -167,4 +188,5 @@ SYMBOLS: dict[str, str] = {
     "≥": "greater than or equal to", "≠": "not equal to", "≈": "approximately", "→": "to",
     "√": "square root of", "∞": "infinity", "π": "pi", "°": "degrees", "©": "copyright",
     "®": "registered", "•": "", "™": "trademark", "§": "section", "µ": "micro", "⁄": "slash",
+    "№": "number", "∑": "the sum of", "∫": "the integral of",
 }  # fmt: skip

@@ -8,7 +8,8 @@ from tts.spoken_rules import Rule, either, with_digit
 from tts.spoken_tables import MONTHS, SHORT_MONTHS
 
 _MONTH = "|".join(MONTHS)
-_MONTHS = tuple(MONTHS)
+_MONTH_OF_SMALL = {month.lower(): month for month in MONTHS}
+_TO = r"\s?[-–]\s?| to | through | and | until | till "
 
 
 def _day(month: int, day: str) -> str:
@@ -50,12 +51,35 @@ def _day_of_month(match: Match[str]) -> str:
     return f"{article}{ordinal(match[1])} of {match[2]}"
 
 
+def _days(match: Match[str]) -> str:
+    """May 3-5 -> May third to fifth."""
+    between = match[3] if match[3].strip().isalpha() else " to "
+    return f"{match[1]} {ordinal(match[2])}{between}{ordinal(match[4])}"
+
+
+_BEFORE_A_MONTH = re.compile(
+    r"(?:\b(?:on|by|of|in|from|to|till|until|since|after|before|between|for|born|and) |\d(?:st|nd|rd|th)? )$"
+)
+_DAY_OR_YEAR = re.compile(r" (?:\d{1,2}(?:st|nd|rd|th)\b|(?:\d{1,2} ?,? )?[12]\d{3}\b)")
+
+
+def _small_month(match: Match[str]) -> str:
+    """may 2 -> May 2, where it is the month: "may" and "march" are also verbs."""
+    month, text, start = match[1], match.string, match.start()
+    is_month = (
+        month not in ("march", "may")
+        or _BEFORE_A_MONTH.search(text, max(0, start - 9), start)
+        or _DAY_OR_YEAR.match(text, match.end())
+    )
+    return _MONTH_OF_SMALL[month] if is_month else month
+
+
 _RATIO = re.compile(r"\b(?:ratio|ratios|odds|scale|proportion|proportions)\b[^.;:\d]{0,12}$", re.IGNORECASE)
 
 
 def _clock(match: Match[str]) -> str:
     """5:30 pm -> five thirty PM; 5:05 -> five oh five; 5:00 -> five o'clock."""
-    hour, minute, second, half = match[1], match[2], match[3], match[4]
+    hour, minute, second, half = match[1], match[2], match[3], match[4] or match[5]
     if not (second or half) and _RATIO.search(match.string, max(0, match.start() - 32), match.start()):
         return f"{hour} to {minute}"
     words = [cardinal(str(int(hour)))]
@@ -99,13 +123,23 @@ _HALF = r"([AaPp])\.?\s?[Mm]\b"
 
 DATE_RULES: tuple[Rule, ...] = (
     (
+        tuple(_MONTH_OF_SMALL),
+        re.compile(
+            rf"(?:(?<=\d )|(?<=\d(?:st|nd|rd|th) )|(?<=(?:st|nd|rd|th) of )|\b(?=\w+ \d))({either(_MONTH_OF_SMALL)})\b"
+        ),
+        _small_month,
+    ),
+    (
         with_digit("/{}"),
         re.compile(r"(\d(?<![\w/]\d)\d?)/(\d{1,2})/(\d{4}|\d\d)(?![\w/])"),
         _slash_date,
     ),
     (
-        ("on ", "ue ", "nce "),
-        re.compile(r"((?<!\w)(?:[Oo]n|[Dd]ue|[Ss]ince) )(\d{1,2})/(\d{1,2})(?![\w/]| of\b)"),
+        ("on ", "ue ", "nce ", "til"),
+        re.compile(
+            r"((?<!\w)(?:[Oo]n|[Dd]ue|[Ss]ince|until|till|from(?= [\d/]+ (?:until|till|through) \d)) )"
+            r"(\d{1,2})/(\d{1,2})(?![\w/]| of\b)"
+        ),
         _slash_day,
     ),
     (tuple(SHORT_MONTHS), re.compile(rf"\b({either(SHORT_MONTHS)})(?= \d)"), lambda m: SHORT_MONTHS[m[1]]),
@@ -115,17 +149,20 @@ DATE_RULES: tuple[Rule, ...] = (
         lambda m: f"{m[1]}{SHORT_MONTHS[m[2]]}",
     ),
     (
-        _MONTHS,
-        re.compile(rf"\b({_MONTH}) (\d{{1,2}})(?:st|nd|rd|th)?\s?[-–]\s?(\d{{1,2}})(?:st|nd|rd|th)?(?![\w:%/]|[.,]\d)"),
-        lambda m: f"{m[1]} {ordinal(m[2])} to {ordinal(m[3])}",
+        MONTHS,
+        re.compile(
+            rf"\b({_MONTH}) (\d{{1,2}})(?:st|nd|rd|th)?({_TO})(\d{{1,2}})(?:st|nd|rd|th)?"
+            r"(?![\w:%/]|[.,]\d| ?[ap]\.?m\b| [a-z]+s\b)"
+        ),
+        _days,
     ),
     (
-        _MONTHS,
+        MONTHS,
         re.compile(rf"\b({_MONTH}) (\d{{1,2}})(?:st|nd|rd|th)?(?![\w:%.]*\d)(?!\w)"),
         lambda m: f"{m[1]} {ordinal(m[2])}",
     ),
-    (_MONTHS, re.compile(rf"(\d(?<![\w.,]\d)\d?) ({_MONTH})\b"), _day_of_month),
-    (_MONTHS, re.compile(rf"(\d(?<![\w.,]\d)\d?)(?:st|nd|rd|th) ({_MONTH})\b"), lambda m: f"{ordinal(m[1])} of {m[2]}"),
+    (MONTHS, re.compile(rf"(\d(?<![\w.,]\d)\d?) ({_MONTH})\b"), _day_of_month),
+    (MONTHS, re.compile(rf"(\d(?<![\w.,]\d)\d?)(?:st|nd|rd|th) ({_MONTH})\b"), lambda m: f"{ordinal(m[1])} of {m[2]}"),
 )
 # Only for a text with three digits in a row.
 LONG_DATE_RULES: tuple[Rule, ...] = (
@@ -137,6 +174,7 @@ LONG_DATE_RULES: tuple[Rule, ...] = (
     ),
 )
 TIME_RULES: tuple[Rule, ...] = (
+    (with_digit(".{}"), re.compile(rf"(\d(?<![\w:.]\d)\d?)\.(?=[0-5]\d\s?{_HALF})"), r"\1:"),
     (
         ("-", "–"),
         re.compile(rf"(\d(?<![\w:.]\d)\d?(?::\d\d)?)\s?[-–]\s?(?=\d{{1,2}}(?::\d\d(?!\d)|\s?{_HALF}))"),
@@ -146,7 +184,7 @@ TIME_RULES: tuple[Rule, ...] = (
         tuple(f":{tens}" for tens in range(6)),
         re.compile(
             r"((?:[01](?<![\w:.]\d)\d?|2(?<![\w:.]\d)[0-3]?|[3-9](?<![\w:.]\d))):([0-5]\d)(?::([0-5]\d))?(?![:\d])"
-            rf"(?:\s?{_HALF})?"
+            rf"(?:\s?{_HALF}|([ap])\b)?"
         ),
         _clock,
     ),
@@ -157,8 +195,25 @@ TIME_RULES: tuple[Rule, ...] = (
     ),
 )
 _DECADES = ("0s", "0's", "0’s")
+
+
+def _season(match: Match[str]) -> str:
+    """2000-01 -> two thousand to oh one; but 2014-05 is a month."""
+    first, last = match[1], match[2]
+    if int(last) <= 12 and int(last) != (int(first) + 1) % 100:
+        return match[0]
+    if last == "00":
+        return f"{year_or_number(first)} to {year_or_number(str(int(first) + 1))}"
+    return f"{year_or_number(first)} to {f'oh {cardinal(last[1])}' if last[0] == '0' else cardinal(last)}"
+
+
 YEAR_RULES: tuple[Rule, ...] = (
-    (_DECADES, re.compile(r"(\d(?<![\w.,]\d)\d)(\d0)['’]?s\b"), _full_decade),
+    (
+        ("-", "–", "/"),
+        re.compile(r"((?:1[89]|20)(?<![\w.,$/-]\d\d)\d\d)(?: ?-- ?|[-–/])(\d\d)(?![\w/-]|[.,]\d)"),
+        _season,
+    ),
+    (_DECADES, re.compile(r"((?:1[1-9]|20)(?<![\w.,]\d\d))(\d0)['’]?s\b"), _full_decade),
     (_DECADES, re.compile(r"(?<!\w)['’]?([2-9]0)['’]?s\b"), _short_decade),
     (("'s", "’s"), re.compile(r"(\d(?<![\w.,$]\d)\d?)['’]s\b"), lambda m: plural(cardinal(m[1]))),
     ((*with_digit("'{}"), *with_digit("’{}")), re.compile(r"(?<![\w'’])['’](\d\d)(?![\w'’])"), _short_year),

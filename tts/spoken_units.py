@@ -4,7 +4,7 @@ import re
 from re import Match
 
 from tts.number_words import fraction, number
-from tts.spoken_rules import ALWAYS, FREE_N, Rule, either, follows_article, with_digit
+from tts.spoken_rules import ALWAYS, FREE_N, Rule, counts_a_thing, either, follows_article, with_digit
 from tts.spoken_tables import PER, UNITS
 
 _UNIT = either(UNITS)
@@ -30,6 +30,7 @@ def _fraction(match: Match[str]) -> str:
     return f"{minus}{number(whole.strip())} and {words} {UNITS[unit][1] if unit else ''}"
 
 
+_OLD = re.compile(r"[ -]olds?\b")
 _ENDS_SENTENCE = re.compile(r"\s*(?:$|\s[A-Z\"'“(])")
 
 
@@ -37,7 +38,8 @@ def _unit(match: Match[str]) -> str:
     amount, hyphen, unit, power, per, stop = match.groups()
     singular, several = UNITS[unit]
     prefix = {"2": "square ", "3": "cubic "}.get(power or "", "")
-    is_singular = amount == "1" or hyphen == "-" or follows_article(match)
+    is_age = unit in ("yr", "mo", "wk") and _OLD.match(match.string, match.end())
+    is_singular = amount == "1" or hyphen == "-" or is_age or follows_article(match) or counts_a_thing(match)
     per_words = f" per {PER[per]}" if per else ""
     if unit == "in." or stop:
         stop = "." if _ENDS_SENTENCE.match(match.string, match.end()) else ""
@@ -48,11 +50,32 @@ def _height(match: Match[str]) -> str:
     return f"{match[1]} foot {match[2]}"
 
 
+_COMPASS = {"N": "north", "S": "south", "E": "east", "W": "west"}
+
+
+def _coordinate(match: Match[str]) -> str:
+    """40°45′40.3″N -> 40 degrees 45 minutes 40.3 seconds north."""
+    whole, minutes, seconds, side = match.groups()
+    if not minutes and not side:
+        return match[0]
+    words = [whole, "degree" if whole == "1" else "degrees"]
+    words += [minutes, "minute" if minutes == "1" else "minutes"] if minutes else []
+    words += [seconds, "second" if seconds == "1" else "seconds"] if seconds else []
+    return " ".join([*words, _COMPASS[side]] if side else words)
+
+
 UNIT_RULES: tuple[Rule, ...] = (
+    (
+        ("°",),
+        re.compile(
+            rf"({FREE_N})\s?°\s?(?:(\d{{1,2}})\s?['′’]\s?(?:(\d{{1,2}}(?:\.\d+)?)\s?(?:[\"″”]|''))?)?(?:\s?([NSEW])\b)?"
+        ),
+        _coordinate,
+    ),
     (
         ("/",),
         re.compile(
-            rf"((?<![\w)\]./-])-)?((?<![\w./])\d+\s+)?(?<![\w./])(\d{{1,2}})/([1-9]\d{{0,3}})(?![\w/.]*\d)(?:\s?({_UNIT})(?![\w/^]))?"
+            rf"((?<![\w)\]./-])-)?((?<![\w./])\d+\s+)?(?<![\w./])(\d{{1,2}})/([1-9]\d{{0,3}})(?:(?:th|rd|nd)s?\b)?(?![\w/.]*\d)(?:\s?({_UNIT})(?![\w/^]))?"
         ),
         _fraction,
     ),
@@ -72,6 +95,6 @@ UNIT_RULES: tuple[Rule, ...] = (
         _unit,
     ),
     (("feet ", "foot "), re.compile(r"(?<=f[eo][eo]t )(\d{1,2}) in\b"), r"\1 inches"),
-    (("s/",), re.compile(rf"(?<=[a-z]s)/({'|'.join(word for word in PER if len(word) > 3)})\b"), r" per \1"),
+    (("/",), re.compile(rf"([a-z]s|\d [a-z]+)/({'|'.join(word for word in PER if len(word) > 2)})\b"), r"\1 per \2"),
     (with_digit("{}M"), re.compile(rf"({FREE_N})M(?= [a-z])"), r"\1 million"),
 )
