@@ -25,7 +25,12 @@ from pipelines.shards import Record
 
 TRIES = 4  # of a unit whose worker dies
 START_SECONDS = 180
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "POLARS_MAX_THREADS": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # without a share of a GPU a worker sees none: all would take it whole
+}
 
 
 @ray.remote(max_restarts=0)
@@ -107,6 +112,7 @@ class _Pool:
     def __init__(self, size: int) -> None:
         self._size = size
         self._gpus = 0.0
+        self._key = ""  # of the pass whose models the workers hold on their GPUs
         self._idle: list[Any] = []
 
     def perform_all(self, orders: Sequence[Order]) -> Iterator[tuple[Order, Record]]:
@@ -114,7 +120,7 @@ class _Pool:
         waiting = list(reversed(orders))
         deaths: Counter[str] = Counter()
         running: dict[Any, tuple[Any, Order]] = {}
-        self._grow(min(self._use_gpus(orders[0].gpus) if orders else 0, len(orders)))
+        self._grow(min(self._use_gpus(orders[0]) if orders else 0, len(orders)))
         while waiting or running:
             while waiting and self._idle:
                 worker, order = self._idle.pop(), waiting.pop()
@@ -138,24 +144,25 @@ class _Pool:
             self._idle.append(worker)
             yield order, record
 
-    def _use_gpus(self, gpus: float) -> int:
-        """Let workers have this much of a GPU each; return how many there may be.
+    def _use_gpus(self, order: Order) -> int:
+        """Let workers have as much of a GPU each as a pass wants; return how many there may be.
 
-        Others are ended first: they would hold the CPUs that the new ones wait for. Raises UserError
-        where no GPU has room.
+        Others are ended first: they would hold the CPUs that the new ones wait for, or GPU memory with models of
+        another pass. Raises UserError where no GPU has room.
         """
-        if gpus != self._gpus:
+        gpus, key = order.gpus, order.key if order.gpus else ""
+        if (gpus, key) != (self._gpus, self._key):
             for worker in self._idle:
                 ray.kill(worker)
-            self._idle, self._gpus = [], gpus
+            self._idle, self._gpus, self._key = [], gpus, key
         if not gpus:
             return self._size
         total = ray.cluster_resources().get("GPU", 0)
         fit = int(total) * int(1 / gpus) if gpus <= 1 else int(total / gpus)
         if not fit:
             raise UserError(
-                f"quantize.gpus: workers of {gpus:g} GPUs each want {gpus:g}; this cluster has {total:g}. "
-                "Set quantize.gpus=0 to compute on CPUs."
+                f"{key}.gpus: workers of {gpus:g} GPUs each want {gpus:g}; this cluster has {total:g}. "
+                f"Set {key}.gpus=0 to compute on CPUs."
             )
         return min(self._size, fit)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import datasets
 import pyarrow.parquet as pq
 from conftest import assert_done, speechmill, write_recipe
 
@@ -40,6 +41,8 @@ def test_readings_and_held_out_voices_reach_the_datasets(tmp_path: Path) -> None
         for pair in pairs:
             by_prompt.setdefault(pair["id"].partition("/")[0], []).append(pair["voice"])
         assert {len(set(voices)) for voices in by_prompt.values()} == {2}
+    loaded = datasets.load_dataset(str(run / "dataset"), "eval", split="test", cache_dir=str(tmp_path / "cache"))
+    assert list(loaded["id"]) == [pair["id"] for pair in evaluation]
     card = (run / "dataset/README.md").read_text()
     assert "| en-us | male | American |" in card
     assert "GPL-3.0; nobody: a formant synthesiser" in card

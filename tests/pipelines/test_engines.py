@@ -241,6 +241,15 @@ def test_audio_is_removed_once_its_tokens_are_safe_and_made_again_where_it_is_wa
     assert_done(speechmill("verify", run))
 
 
+def test_workers_on_gpus_that_are_not_there_say_which_option_wants_them(models: Path, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here, and the test is about none")
+    recipe = write_recipe(tmp_path, **speaking(models, "whisperspeech", gpus=0.5))
+    refused = speechmill("tts", recipe, "--workers", "1")
+    assert refused.returncode == 2
+    assert "tts.gpus: workers of 0.5 GPUs each want 0.5; this cluster has 0" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("tts", "message"),
     [
