@@ -14,6 +14,7 @@ FORMATS = ("wav", "flac", "mp3", "opus", "pcm")  # aac is not read by libsndfile
 CHARACTERS_PER_SECOND = (3.0, 25.0)
 PAUSES_S = 3.0  # beyond that, for silence at both ends: "Hi" may take a second
 
+_MOST_FRAMES = 1 << 36  # of a FLAC's header; libsndfile's count is beyond all where the header gives none
 _STREAMED = 0x7FFF_F000  # a size from here on in a WAV header says that the writer did not know it
 
 
@@ -43,6 +44,8 @@ def decode_answer(
     try:
         with soundfile.SoundFile(io.BytesIO(_whole_wav(data) if data[:4] == b"RIFF" else data)) as file:
             announced = file.frames if file.format == "FLAC" else 0
+            if announced >= _MOST_FRAMES:
+                raise BadAudio("a FLAC that does not tell its length, since the server streams it: ask for wav")
             found_hz = int(file.samplerate)
             most = int((most_s + 1) * found_hz)
             channels = file.read(most, dtype="float32", always_2d=True)

@@ -6,6 +6,7 @@ a cut or late answer and one that cannot be used may be the row's: after `attemp
 short text that any server can answer, settles it, unless another row was answered meanwhile. If the witness is
 answered, the row is given up; if not, the server is waited for. So neither does a broken server cost
 rows, nor can one bad row stop a run, and a run that is resumed with nothing but bad rows comes to its end.
+A refusal is the row's, unless its voice was never answered: then it is the witness that tells a wrong voice.
 """
 
 import asyncio
@@ -111,14 +112,16 @@ class Asker:
         self.pauses_s = pauses_s
         self.retries = 0
         self._answered_at = self._free_at = -float("inf")
-        self._ever_answered = False
+        self._voices: set[str] = set()  # that were answered
         self._witness_lock = asyncio.Lock()
 
     def begin(self) -> None:
         """Start to count the server's silence: it was not asked before."""
         self._answered_at = self._now()
 
-    async def ask(self, key: bytes, send: Callable[[], Awaitable[T]], witness: Callable[[], Awaitable[object]]) -> T:
+    async def ask(
+        self, key: bytes, voice: str, send: Callable[[], Awaitable[T]], witness: Callable[[], Awaitable[object]]
+    ) -> T:
         """Return the first answer of `send`, which raises Unanswered or Refused where there is none.
 
         Raises the last of these if the question is at fault: its last attempt lies between two answers to others,
@@ -130,7 +133,7 @@ class Asker:
         while True:
             await self._until_free(key)
             is_last = own >= self.attempts - 1 or waits >= WAITS_PER_ATTEMPT * self.attempts - 1
-            failure = await self._silence(asked, witness) if is_last else None
+            failure = await self._silence(asked, voice, witness) if is_last else None
             if is_last and waits:  # the witness may have taken the place that a busy server had left
                 await asyncio.sleep(pause_s(key, turn, *self.pauses_s))
             if failure is None:
@@ -140,15 +143,15 @@ class Asker:
                 try:
                     answer = await send()
                 except Refused:
-                    failure = None if self._ever_answered else await self._silence(asked, witness)
+                    failure = await self._refusal(voice, witness)
                     if failure is None:
                         raise
                 except Unanswered as error:
-                    failure = await self._silence(asked, witness) if is_last else error
+                    failure = await self._silence(asked, voice, witness) if is_last else error
                     if failure is None:
                         raise
                 else:
-                    self._note_answer()
+                    self._note_answer(voice)
                     return answer
             turn += 1
             waits += failure.of_server
@@ -159,24 +162,30 @@ class Asker:
         while (left := self._free_at - self._now()) > 0:
             await asyncio.sleep(left + pause_s(key, 1, *self.pauses_s))  # so that not all come back at once
 
-    async def _silence(self, since: float, witness: Callable[[], Awaitable[object]]) -> Unanswered | None:
+    async def _silence(self, since: float, voice: str, witness: Callable[[], Awaitable[object]]) -> Unanswered | None:
         """Return why the witness is not answered; None if it is, or if anybody was answered since then."""
         async with self._witness_lock:
-            if self._answered_at > since:
-                return None
-            try:
-                await witness()
-            except Unanswered as failure:
-                self._check_patience(failure)
-                return failure
-            except Refused as refusal:
-                raise EngineError(f"the server refuses even a plain sentence: {refusal}") from None
-            self._note_answer()
-            return None
+            return None if self._answered_at > since else await self._ask(voice, witness)
 
-    def _note_answer(self) -> None:
+    async def _refusal(self, voice: str, witness: Callable[[], Awaitable[object]]) -> Unanswered | None:
+        """Return why the witness is not answered; None if it is, or if the voice ever was."""
+        async with self._witness_lock:
+            return None if voice in self._voices else await self._ask(voice, witness)
+
+    async def _ask(self, voice: str, witness: Callable[[], Awaitable[object]]) -> Unanswered | None:
+        try:
+            await witness()
+        except Unanswered as failure:
+            self._check_patience(failure)
+            return failure
+        except Refused as refusal:
+            raise EngineError(f"the server refuses even a plain sentence by the voice {voice}: {refusal}") from None
+        self._note_answer(voice)
+        return None
+
+    def _note_answer(self, voice: str) -> None:
         self._answered_at = self._now()
-        self._ever_answered = True
+        self._voices.add(voice)
 
     def _pause(self, key: bytes, failures: int, failure: Unanswered) -> float:
         """Return how long to wait; a busy server's Retry-After holds all questions back."""

@@ -182,7 +182,7 @@ class OpenAISpeech:
         witness = replace(question, text=WITNESS, body={**question.body, "input": WITNESS})
         try:
             data, samples = await self._asker.ask(
-                question.key, lambda: self._send(question), lambda: self._send(witness)
+                question.key, question.body["voice"], lambda: self._send(question), lambda: self._send(witness)
             )
         except (Refused, Unanswered) as failure:
             return SpeechError(str(failure))

@@ -29,7 +29,15 @@ from tts.engine import Delivery
 from tts.espeak import Espeak
 from tts.openai_speech import OpenAISpeech, OpenAISpeechOptions, Resample
 
-STATUS = {"429": 429, "429-seconds": 429, "429-date": 429, "429-long": 429, "429-quota": 429, "400-echo": 400}
+STATUS = {
+    "429": 429,
+    "429-seconds": 429,
+    "429-date": 429,
+    "429-long": 429,
+    "429-quota": 429,
+    "400-echo": 400,
+    "400-voice": 400,
+}
 BROKEN_AUDIO = ("garbage", "json", "empty", "silent", "wrong-rate", "half-rate", "runaway", "clipped-wav")
 LONGEST_HANG_S = 60.0
 FORMATS = {"wav": ("WAV", "PCM_16"), "flac": ("FLAC", "PCM_16"), "mp3": ("MP3", None), "opus": ("OGG", "OPUS")}
@@ -196,7 +204,7 @@ def _handler_of(speech: LoopbackSpeech) -> type[BaseHTTPRequestHandler]:
                 self._send(404, b'{"error": {"message": "no such path"}}')
                 return
             key = self.headers.get("Authorization", "")
-            behaviour = speech.enter(body, key)
+            behaviour = speech.enter(body, key) if body["voice"] in Espeak.voices else "400-voice"
             was_good = False
             try:
                 speech.closing.wait(speech.latency_s)

@@ -24,7 +24,7 @@ from tests.tts.loopback_speech import QUICK, RATE_HZ, LoopbackSpeech, at_random,
 from tts.answer_audio import BadAudio, decode_answer, plausible_seconds, to_int16
 from tts.answer_store import AnswerStore
 from tts.asking import WAITS_PER_ATTEMPT, pause_s, retry_after_s
-from tts.engine import Delivery, EngineError, Request, SpeechError, Spoken
+from tts.engine import Delivery, EngineError, Request, SpeechError, Spoken, Voice
 from tts.espeak import Espeak
 from tts.openai_speech import OpenAISpeech, OpenAISpeechOptions, Resample
 
@@ -178,6 +178,21 @@ def test_a_server_that_answers_nobody_stops_the_run_and_costs_no_row(behaviour: 
         assert time.monotonic() - started < 5
         server.plan = lambda *_: "good"
         assert all(isinstance(one, Spoken) for one in engine.speak_all([request(text) for text in texts(40)]))
+        engine.close()
+
+
+def test_a_voice_that_the_server_does_not_know_stops_the_run_and_a_text_that_it_refuses_does_not(
+    tmp_path: Path,
+) -> None:
+    rows = [request(text) for text in texts(20)]
+    with LoopbackSpeech(lambda text, _: "422" if text == texts(1)[0] else "good") as server:
+        options = OpenAISpeechOptions(server.base_url, concurrency=1, **QUICK)
+        voices = {**Espeak.voices, "mistyped": Voice("mistyped", "female", "American")}
+        engine = OpenAISpeech(options, voices, tmp_path, unchanged)
+        results = engine.speak_all(rows)  # the first of all is refused, and its voice is good
+        assert [type(one) for one in results] == [SpeechError] + 19 * [Spoken]
+        with pytest.raises(EngineError, match=r"plain sentence by the voice mistyped: status 400.*400-voice"):
+            engine.speak_all([*rows, request("Good morning to all of you.", voice="mistyped")])
         engine.close()
 
 
@@ -513,6 +528,14 @@ def test_a_wav_of_a_server_that_streams_is_read_whole() -> None:
         whole = encode(samples, 16_000, audio_format)
         with pytest.raises(BadAudio, match=r"cut|not audio"):
             decode_answer(whole[: int(len(whole) * cut)] if cut else whole[:-1], audio_format, 16_000, 1)
+
+
+def test_a_flac_of_a_server_that_streams_is_refused_with_the_remedy() -> None:  # soundfile cannot read it
+    data = bytearray(encode((np.sin(np.arange(8000) / 5) * 9000).astype(np.int16), 16_000, "flac"))
+    data[21] &= 0xF0  # the 36 bits of the count of samples, in STREAMINFO
+    data[22:26] = bytes(4)
+    with pytest.raises(BadAudio, match="since the server streams it: ask for wav"):
+        decode_answer(bytes(data), "flac", None, 1)
 
 
 def test_channels_are_averaged_and_rates_held_to() -> None:
