@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import yaml
 
 pytest.importorskip("openai", reason="needs the extra `openai`")
 
+from pipelines.recipe import parse_recipe
 from quantize.audio import resample
 from tests.tts.loopback_speech import QUICK, RATE_HZ, LoopbackSpeech, at_random, encode, engine_over, texts, unchanged
 from tts.answer_audio import BadAudio, decode_answer, plausible_seconds, to_int16
@@ -506,6 +508,20 @@ def test_what_cannot_be_asked_is_told_without_asking(tmp_path: Path) -> None:
 def test_wrong_options_are_told_all_at_once(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         OpenAISpeechOptions(**{"base_url": "http://127.0.0.1:9/v1", **QUICK, **changes})
+
+
+def test_the_recipes_of_the_docs_are_recipes() -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/tts_openai.md").read_text(), re.DOTALL)
+    rest = {
+        "name": "docs",
+        "sources": [{"name": "examples", "path": "examples/instructions.jsonl"}],
+        "mix": {"mixtures": {"all": {"parts": {"transcription": 100}}}},
+    }
+    for block in blocks:
+        recipe = parse_recipe({**rest, **yaml.safe_load(block)}, "docs/tts_openai.md")
+        assert recipe.tts.openai_speech is not None
+        assert recipe.tts.openai_speech.base_url.endswith("/v1")
+    assert len(blocks) == 3
 
 
 def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
