@@ -114,6 +114,8 @@ class OpenAISpeech:
         if self._loop is not None and self._client is not None:
             self._run(self._client.close())
             self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
             self._loop = None
         self._store.close()
 
@@ -240,7 +242,8 @@ class OpenAISpeech:
             import openai
 
             self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, name=self.name, daemon=True).start()
+            self._thread = threading.Thread(target=self._loop.run_forever, name=self.name, daemon=True)
+            self._thread.start()
             self._client = openai.AsyncOpenAI(
                 base_url=self.options.base_url,
                 api_key=self._key or "none",

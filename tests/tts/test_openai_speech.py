@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import re
@@ -25,7 +26,7 @@ from quantize.audio import resample
 from tests.tts.loopback_speech import QUICK, RATE_HZ, LoopbackSpeech, at_random, encode, engine_over, texts, unchanged
 from tts.answer_audio import BadAudio, decode_answer, plausible_seconds, to_int16
 from tts.answer_store import AnswerStore
-from tts.asking import WAITS_PER_ATTEMPT, pause_s, retry_after_s
+from tts.asking import WAITS_PER_ATTEMPT, Asker, Unanswered, pause_s, retry_after_s
 from tts.engine import Delivery, EngineError, Request, SpeechError, Spoken, Voice
 from tts.espeak import Espeak
 from tts.openai_speech import OpenAISpeech, OpenAISpeechOptions, Resample
@@ -235,6 +236,28 @@ def test_a_retry_after_beyond_all_patience_stops_the_run(tmp_path: Path) -> None
         with pytest.raises(EngineError, match="come back in 86400 s"):
             engine.speak_all([request(text) for text in texts(3)])
         engine.close()
+
+
+def test_the_witness_does_not_take_the_only_place_that_a_busy_server_has() -> None:
+    """With one place every 20 ms, a witness that is always followed by the row at once would starve the row."""
+    requests: list[float] = []
+    taken = 0.0
+
+    async def take_a_place() -> str:
+        nonlocal taken
+        now = asyncio.get_running_loop().time()
+        requests.append(now)
+        if len(requests) <= 2 * WAITS_PER_ATTEMPT or now < taken + 0.02:
+            raise Unanswered("status 429", of_server=True)
+        taken = now
+        return "spoken"
+
+    async def ask() -> str:
+        asker = Asker(attempts=2, patience_s=30, pauses_s=(0.05, 0.05))
+        asker.begin()
+        return await asyncio.wait_for(asker.ask(b"key", "voice", take_a_place, take_a_place), 5)
+
+    assert asyncio.run(ask()) == "spoken"
 
 
 def test_the_concurrency_is_bounded_and_changes_no_byte(tmp_path: Path) -> None:
