@@ -12,14 +12,17 @@ a phrase to be translated into a language that is named, so that "Translate 'gut
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
+import pyarrow.compute as pc
 
 from filters.function_words import ENGLISH, FOREIGN, WEAK_ENGLISH, WEAK_FOREIGN
 from filters.langid_columns import language_probabilities, load_model
 from filters.length import load_ranks
+from filters.screen import arrow_column
 
 # The languages in Latin script that py3langid may answer; more only blur it on short prompts.
 _CANDIDATES = """
@@ -59,6 +62,8 @@ _PHRASE = re.compile(
     r"|\b(?:meaning|origin|plural|spelling|pronunciation|translation) of((?:\s\S+){1,4})$",
     re.IGNORECASE,
 )
+# In any other text (RE2's syntax) there are small letters, and neither quotations nor phrases.
+_NOT_PLAIN = rf"(?is)[^\x00-\x7f]|\A(?-i:[^a-z]*)\z|\"|'.*'|{'|'.join(_PHRASE_CUES)}"
 _SCRIPTS = {
     "zh": re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"),
     "ja": re.compile("[\u3040-\u30ff]"),
@@ -146,15 +151,25 @@ def _surely_english(text: str) -> bool:
     return n_english >= _MOST_COUNTED * (1 + n_foreign)
 
 
-def _word_evidence(words: Sequence[str]) -> float:
-    """The words' part of the logistic sum."""
-    kinds = [_KINDS[word.lower()] for word in words]
-    capital = [word[0].isupper() for word in words]
+def _all_surely_english(texts: Sequence[str]) -> list[bool]:
+    """`_surely_english` of each text: what stands between spaces is looked up once, wherever it stands."""
+    parts = pc.ascii_split_whitespace(arrow_column(texts))
+    coded = parts.flatten().dictionary_encode()
+    different = coded.dictionary.to_pylist()
+    counts = np.fromiter(map(_SMALL_WORDS.__getitem__, different), np.int64, len(different))[coded.indices.to_numpy()]
+    starts = parts.offsets.to_numpy()[:-1]
+    n_foreign, n_english = np.divmod(np.add.reduceat(counts, starts) if len(starts) else starts, 1 << 16)
+    sure: list[bool] = (n_english >= _MOST_COUNTED * (1 + n_foreign)).tolist()
+    return sure
+
+
+def _count_names(words: Sequence[str], kinds: Sequence[str], capital: Sequence[bool]) -> Counter[str]:
+    """Return how many words there are of each kind, with names as a kind of their own."""
     ahead = [False] * len(words)  # a capital follows, after particles perhaps
     for position in range(len(words) - 2, -1, -1):
         is_particle = kinds[position + 1] == "weak_foreign"
         ahead[position] = capital[position + 1] or (is_particle and ahead[position + 1])
-    counts = dict.fromkeys((*_PER_WORD, *_PER_SHARE, "name"), 0)
+    counts: Counter[str] = Counter()
     after_name = False
     for position, kind in enumerate(kinds):
         is_name = False
@@ -165,6 +180,16 @@ def _word_evidence(words: Sequence[str]) -> float:
                 is_name = after_name and ahead[position]  # "Rio de Janeiro"
         after_name = is_name or capital[position]
         counts["name" if is_name else kind] += 1
+    return counts
+
+
+def _word_evidence(words: Sequence[str]) -> float:
+    """The words' part of the logistic sum."""
+    kinds = [_KINDS[word.lower()] for word in words]
+    capital = [word[0].isupper() for word in words]
+    counts = Counter(kinds)
+    if any(capital[1:]) or words[0].isupper():  # else there are no names
+        counts = _count_names(words, kinds, capital)
     scale = min(1.0, _IN_WORDS / len(words))
     return (
         sum(weight * min(_MOST_COUNTED, scale * counts[kind]) for kind, weight in _PER_WORD.items())
@@ -209,24 +234,20 @@ def _without_phrases(text: str) -> str:
     return text
 
 
-def _read(text: str) -> tuple[tuple[str, float] | None, str, float]:
-    """The verdict where the library is not needed, else None; what it should read; the words' evidence."""
-    text = text[:_MOST_CHARS]
-    if text.isupper():
-        text = text.lower()
-    unquoted = _without_phrases(text)
-    if unquoted.isascii() and _surely_english(unquoted):  # most texts end here
-        return ("en", _CERTAIN), unquoted, 0.0
+def _read(text: str, unquoted: str, sure: bool) -> tuple[tuple[str, float] | None, str, float]:
+    """The verdict where the library is not needed, else None; what it should read; the words' evidence.
+
+    Args:
+        unquoted: `text` without phrases, and whether it is surely English.
+    """
     words = _WORD.findall(unquoted)
     if len(words) < _SHORT_WORDS and not any(_KINDS[word.lower()] in _ENGLISH_KINDS for word in words):
-        unquoted, words = text, _WORD.findall(text)
+        unquoted, words, sure = text, _WORD.findall(text), _surely_english(text)
     if not unquoted.isascii() and (language := _other_script(unquoted)):
         return (language, 0.0), unquoted, 0.0
     if not words:
         return ("und", 0.0), unquoted, 0.0
-    if _surely_english(unquoted):
-        return ("en", _CERTAIN), unquoted, 0.0
-    return None, unquoted, _word_evidence(words)
+    return (("en", _CERTAIN), unquoted, 0.0) if sure else (None, unquoted, _word_evidence(words))
 
 
 def _with_library(texts: Sequence[str], evidence: Sequence[float]) -> list[tuple[str, float]]:
@@ -259,7 +280,16 @@ def detect_language(texts: Sequence[str]) -> list[tuple[str, float]]:
     >>> [p > 0.8 for _, p in detect_language(["Cuentame un chiste", "kal mausam kaisa rahega"])]
     [False, False]
     """
-    readings = [_read(text) for text in texts]
+    texts = [text[:_MOST_CHARS] for text in texts]
+    unquoted = list(texts)
+    for row in pc.indices_nonzero(pc.match_substring_regex(arrow_column(texts), _NOT_PLAIN)).to_pylist():
+        if texts[row].isupper():
+            texts[row] = texts[row].lower()
+        unquoted[row] = _without_phrases(texts[row])
+    readings = [
+        (("en", _CERTAIN), text, 0.0) if sure and text.isascii() else _read(whole, text, sure)
+        for whole, text, sure in zip(texts, unquoted, _all_surely_english(unquoted), strict=True)
+    ]
     unsure = [(text, evidence) for verdict, text, evidence in readings if verdict is None]
     late = iter(_with_library([text for text, _ in unsure], [evidence for _, evidence in unsure]) if unsure else ())
     return [verdict or next(late) for verdict, _, _ in readings]

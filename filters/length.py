@@ -18,7 +18,13 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import tiktoken
+from numpy.typing import NDArray
+
+from filters.screen import arrow_column
 
 VOCABULARIES = ("gpt2", "o200k_base")
 
@@ -33,13 +39,12 @@ _CACHE_FILE = {"o200k_base": "fb374d419588a4632f3f557e76b4b70aebbca790"}
 _LONGEST_RUN = 1_000
 _RUN = re.compile(rf"\S{{{_LONGEST_RUN}}}(?=\S)|\s{{{_LONGEST_RUN}}}(?=\s)")
 
-# Both vocabularies split text before they merge bytes, and in both patterns a space stands inside
-# a piece only where it follows white space: a space after any other character begins a piece, and
-# no look-ahead there depends on what follows. So the counts of the parts add up.
-_PART = re.compile(r" (?<=\S )")
-# What GPT-2's pattern is where there is neither white space nor a sign beyond ASCII: words, whose number is small.
-_PLAIN = re.compile(r"[!-~]+")
-_WORD = re.compile(r"'(?:[sdmt]|ll|ve|re)| ?[A-Za-z]+| ?[0-9]+| ?[^ A-Za-z0-9]+")
+# Both vocabularies split text before they merge bytes, and in both patterns a space begins a piece,
+# or is one, unless white space stands on both of its sides; no look-ahead there depends on what
+# follows. So the counts of the parts add up.
+_PART = re.compile(r" (?:(?<=\S )|(?=\S))")
+_SPACE = r"[\s\v\x1c-\x1f\x{85}\pZ]"  # of RE2's syntax
+_INNER_SPACE = f"{_SPACE} (?:{_SPACE}|\\z)"
 _LONGEST_KNOWN = 40
 _MOST_KNOWN = 500_000
 
@@ -88,19 +93,13 @@ def _pieces(text: str) -> list[str]:
 
 
 class _Counts(dict[str, int]):
-    """A part of a text -> the tokens of `prefix` + part. What is known is bounded, and changes no count.
+    """A part of a text -> the tokens of `prefix` + part. What is known is bounded, and changes no count."""
 
-    With `words` a part's words are counted, each of which stands in many parts.
-    """
-
-    def __init__(self, vocabulary: str, prefix: str, words: "_Counts | None" = None) -> None:
-        self._vocabulary, self._prefix, self._words = vocabulary, prefix, words
+    def __init__(self, vocabulary: str, prefix: str) -> None:
+        self._vocabulary, self._prefix = vocabulary, prefix
 
     def __missing__(self, part: str) -> int:
-        if self._words is not None and _PLAIN.fullmatch(part):
-            n_tokens = sum(map(self._words.__getitem__, _WORD.findall(self._prefix + part)))
-        else:
-            n_tokens = len(encode(self._prefix + part, self._vocabulary))
+        n_tokens = len(encode(self._prefix + part, self._vocabulary))
         if len(part) <= _LONGEST_KNOWN:
             if len(self) >= _MOST_KNOWN:
                 self.clear()
@@ -111,9 +110,44 @@ class _Counts(dict[str, int]):
 @cache
 def _counts(vocabulary: str) -> tuple[_Counts, _Counts]:
     """What is known of the first part of a text, and of a part after a space."""
-    _encoding(vocabulary)
-    words = _Counts(vocabulary, "") if vocabulary == "gpt2" else None
-    return _Counts(vocabulary, "", words), _Counts(vocabulary, " ", words)
+    return _Counts(vocabulary, ""), _Counts(vocabulary, " ")
+
+
+@cache
+def _opens_part(vocabulary: str) -> NDArray[np.bool_]:
+    """Tell of each token whether it begins with a space: bool (n_tokens,)."""
+    encoding = _encoding(vocabulary)
+    opens = np.zeros(encoding.n_vocab, bool)
+    for token in encoding.token_byte_values():
+        opens[encoding.encode_single_token(token)] = token[:1] == b" "
+    return opens
+
+
+def _look_up(known: _Counts, parts: Sequence[str], vocabulary: str) -> NDArray[np.int64]:
+    """Return the tokens of each of some different parts.
+
+    New ones that are short and plain are counted all in one text: each begins with a token that has a space.
+    """
+    new = [p for p in parts if p not in known and p and len(p) <= _LONGEST_KNOWN and p.isascii() and p.isprintable()]
+    if new:
+        if len(known) + len(new) > _MOST_KNOWN:
+            known.clear()
+        tokens = np.array(_encoding(vocabulary).encode_ordinary(" " + " ".join(new)))
+        begins = np.flatnonzero(_opens_part(vocabulary)[tokens])
+        known.update(zip(new, np.diff(begins, append=len(tokens)).tolist(), strict=True))
+    return np.fromiter(map(known.__getitem__, parts), np.int64, len(parts))
+
+
+def _add_up(texts: pa.Array, vocabulary: str) -> NDArray[np.int64]:
+    """Return the tokens of texts that can be cut at every space: each different part is looked up once."""
+    opening, inner = _counts(vocabulary)
+    parts = pc.split_pattern(texts, " ")
+    coded = parts.flatten().dictionary_encode()
+    of_part = _look_up(inner, coded.dictionary.to_pylist(), vocabulary)[coded.indices.to_numpy()]
+    starts = parts.offsets.to_numpy()[:-1] - parts.offsets[0].as_py()
+    first = coded.dictionary.take(coded.indices.take(pa.array(starts))).to_pylist()
+    of_part[starts] = np.fromiter(map(opening.__getitem__, first), np.int64, len(first))
+    return np.asarray(np.add.reduceat(of_part, starts) if len(starts) else starts, np.int64)
 
 
 def count_tokens(texts: Sequence[str], vocabulary: str = "gpt2") -> list[int]:
@@ -126,10 +160,15 @@ def count_tokens(texts: Sequence[str], vocabulary: str = "gpt2") -> list[int]:
     >>> count_tokens(["<|endoftext|>"])  # ordinary text: seven pieces, not one
     [7]
     """
+    _encoding(vocabulary)
+    column = arrow_column(texts)
+    inner_space = pc.match_substring_regex(column, _INNER_SPACE)
+    counts = np.zeros(len(texts), np.int64)
+    rows = inner_space.to_numpy(zero_copy_only=False)
+    counts[~rows] = _add_up(column.filter(pc.invert(inner_space)), vocabulary)
     opening, inner = _counts(vocabulary)
-    tokens_of, split = inner.__getitem__, _PART.split
-    n_tokens = []
-    for text in texts:
-        first, *rest = split(text)
-        n_tokens.append(opening[first] + sum(map(tokens_of, rest)))
-    return n_tokens
+    for row in np.flatnonzero(rows).tolist():
+        first, *rest = _PART.split(texts[row])
+        counts[row] = opening[first] + sum(map(inner.__getitem__, rest))
+    answer: list[int] = counts.tolist()
+    return answer

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import polars as pl
+import pyarrow as pa
 
 
 class Look(NamedTuple):
@@ -87,6 +88,14 @@ def utf8_column(texts: Sequence[str]) -> pl.Series:
         return pl.Series(texts, dtype=pl.String)
     except UnicodeEncodeError:
         return pl.Series([_SURROGATE.sub("\ufffd", text) for text in texts], dtype=pl.String)
+
+
+def arrow_column(texts: Sequence[str]) -> pa.LargeStringArray:
+    """`texts` as Arrow can hold them, as in `utf8_column`."""
+    try:
+        return pa.array(texts, pa.large_string())
+    except UnicodeEncodeError:
+        return pa.array(utf8_column(texts).to_list(), pa.large_string())
 
 
 def rows_with(column: pl.Series, cues: Sequence[str]) -> list[int]:

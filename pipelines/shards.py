@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,7 @@ class Staged:
             temporary.unlink(missing_ok=True)
 
 
+@cache  # a shard has the schemas of the one before
 def _leaves(schema: pa.Schema) -> list[str]:
     """Return the Parquet columns of a schema, by their paths."""
     sink = pa.BufferOutputStream()

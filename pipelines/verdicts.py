@@ -107,6 +107,13 @@ def kept(scores: pl.DataFrame, rules: Sequence[Options]) -> pl.Series:
     return scores.select(kept=~pl.any_horizontal(*broken, _UNSCORED.broken).fill_null(False))["kept"]
 
 
+def columns_of(rules: Sequence[Options]) -> list[str]:
+    """Return the scores by which `kept` decides."""
+    verdicts = [*(verdict for rule in rules for verdict in verdicts_of(rule)), _UNSCORED]
+    names = {name for verdict in verdicts for name in verdict.broken.meta.root_names()}
+    return [name for name in SCORES if name in names]
+
+
 def count_reasons(rejected: pl.Series) -> dict[str, int]:
     """Return how many rejects there are of each reason, as `row.reason_of` tells it, by reason."""
     rule, kind = pl.col("reject").str.extract("^([^:]*)"), pl.col("reject").str.extract("^[^:]*(:[^:]*)").fill_null(":")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from pipelines.row import REJECTED_ROW, ROW
 from pipelines.rules import BenchmarkRule, DuplicateRule, NearDuplicateRule
 from pipelines.shards import Counts, read_table
 from pipelines.steps.benchmarks import OVERLAP_PASS, overlap_file
-from pipelines.verdicts import SCORES, count_reasons, kept, rejects
+from pipelines.verdicts import SCORES, columns_of, count_reasons, kept, rejects
 
 DUPLICATES_FILE = "filter.duplicates/all.parquet"
 UNIQUE_FILE = "filter.duplicates/unique.parquet"
@@ -41,14 +42,14 @@ def _find_duplicates(job: Job) -> Outcome:
     """
     key = "duplicate_key" if job.recipe.filter.find(DuplicateRule) else "id"
     names = [Path(name).stem for name in job.unit.inputs if name.startswith("score/")]
-    keys, places, ends = [], [], [0]
-    for number, shard in enumerate(names):
-        table = read_table(job.staged.run_dir / f"score/{shard}.parquet", ["id", *SCORES])
-        scores = _scores(job, shard, table)
-        stays = kept(scores, job.recipe.filter.rules).to_numpy()
-        keys.append(_as_bytes(table[key].combine_chunks(), stays))
-        places.append(np.stack([np.full(stays.sum(), number), np.flatnonzero(stays)], axis=1).astype(np.int32))
-        ends.append(ends[-1] + scores.height)
+    with ThreadPoolExecutor(pl.thread_pool_size()) as pool:  # one thread in a worker, which has one CPU
+        read = list(pool.map(partial(_kept_keys, job, key), names))
+    keys = [of_shard for of_shard, _, _ in read]
+    places = [
+        np.stack([np.full(len(rows), number), rows], axis=1).astype(np.int32)
+        for number, (_, rows, _) in enumerate(read)
+    ]
+    ends = np.cumsum([0, *(height for _, _, height in read)])
     first = _first_of_equals(np.concatenate(keys))
     place = np.concatenate(places)
     again = np.flatnonzero(first != np.arange(len(first)))
@@ -61,9 +62,17 @@ def _find_duplicates(job: Job) -> Outcome:
     )
     job.staged.table(DUPLICATES_FILE, found.to_arrow())
     unique = np.flatnonzero(first == np.arange(len(first)))
-    positions = np.array(ends[:-1], np.int64)[place[unique, 0]] + place[unique, 1]
+    positions = ends[place[unique, 0]] + place[unique, 1]
     job.staged.table(UNIQUE_FILE, pa.table({"position": pa.array(positions, pa.int64())}))
     return Outcome(facts={"compared": len(first), "duplicates": found.height})
+
+
+def _kept_keys(job: Job, key: str, shard: str) -> tuple[NDArray[np.void], NDArray[np.int64], int]:
+    """Return the keys of a shard's rows that no rule on single rows rejects, their places, and its number of rows."""
+    rules = job.recipe.filter.rules
+    table = read_table(job.staged.run_dir / f"score/{shard}.parquet", [key, *columns_of(rules)])
+    stays = kept(_scores(job, shard, table), rules).to_numpy()
+    return _as_bytes(table[key].combine_chunks(), stays), np.flatnonzero(stays), table.num_rows
 
 
 def _as_bytes(hexadecimal: pa.Array, wanted: NDArray[np.bool_]) -> NDArray[np.void]:
@@ -77,8 +86,8 @@ def _first_of_equals(keys: NDArray[np.void]) -> NDArray[np.int64]:
     if not len(keys):
         return np.zeros(0, np.int64)
     order = np.lexsort((keys["low"], keys["high"]))  # stable: equal keys stay in the order of rows
-    ordered = keys[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    high, low = keys["high"][order], keys["low"][order]
+    starts = np.flatnonzero(np.concatenate([[True], (high[1:] != high[:-1]) | (low[1:] != low[:-1])]))
     first = np.empty(len(keys), np.int64)
     first[order] = np.repeat(order[starts], np.diff(np.append(starts, len(keys))))
     return first

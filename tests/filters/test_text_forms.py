@@ -72,6 +72,12 @@ def test_tokens_are_gpt2s(text: str, ids: list[int]) -> None:
     assert count_tokens([text]) == [len(ids)]
 
 
+@given(st.lists(st.text(st.sampled_from("ab' \t\n\x0b\x1c\x85\u00a0\u30001.?é你\ud800")), max_size=8))
+def test_a_column_counts_what_its_texts_hold(texts: list[str]) -> None:
+    """Spaces of every kind beside each other are where parts of a text and its tokens could differ."""
+    assert count_tokens(texts) == [len(encode(text)) for text in texts]
+
+
 def test_the_vocabulary_is_whole() -> None:
     ranks = load_ranks()
     assert sorted(ranks.values()) == list(range(50_256))
