@@ -101,7 +101,7 @@ def _folder(files: list[Path], source: Source, root: Path) -> Iterator[Recording
     folder = root / source.path if source.path else root
     folder = folder if folder.is_dir() else files[0].parent
     rows, table = _read_table(files, folder, source)
-    there = {path.resolve(): path for path in files if _is_sound(path)}
+    there = {path.absolute(): path for path in files if _is_sound(path)}
     texts: dict[Path, Mapping[str, Any]] = {}
     strangers: list[Recording] = []
     for number, row in enumerate(rows, 1):
@@ -116,17 +116,21 @@ def _folder(files: list[Path], source: Source, root: Path) -> Iterator[Recording
             strangers.append(Recording(place, None, row, f"named_twice:{named}"))
         else:
             texts[path] = row
-    for resolved, path in there.items():
-        yield Recording(_name(path, root), path.read_bytes(), texts.get(resolved, {}))
+    for named_so, path in there.items():
+        yield Recording(_name(path, root), path.read_bytes(), texts.get(named_so, {}))
     yield from strangers
 
 
 def _inside(folder: Path, named: str) -> Path | None:
-    """Return the file that a table's entry names, resolved; None for one that is not inside the folder."""
+    """Return the path that an entry names in a folder; None for a name that leads out of it.
+
+    By the name alone: what lies in the folder may be links, as in the Hub's cache.
+    """
     if not named or PurePosixPath(named).is_absolute() or "\\" in named or "\0" in named:
         return None
-    path = (folder / named).resolve()
-    return path if path.is_relative_to(folder.resolve()) else None
+    if ".." in (parts := PurePosixPath(named).parts):
+        return None
+    return folder.absolute().joinpath(*parts)
 
 
 def _read_table(files: list[Path], folder: Path, source: Source) -> tuple[list[dict[str, Any]], str]:
@@ -150,7 +154,7 @@ def _read_table(files: list[Path], folder: Path, source: Source) -> tuple[list[d
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".jsonl":
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+            rows = [_object(line) for line in text.splitlines() if line.strip()]
         else:
             lines = io.StringIO(text)
             tabs = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
@@ -160,6 +164,14 @@ def _read_table(files: list[Path], folder: Path, source: Source) -> tuple[list[d
     if rows and not any(column in rows[0] for column in FILES):
         raise UserError(f"source {source.name}: {path} has no column of file names ({', '.join(FILES)})")
     return rows, path.name
+
+
+def _object(text: str | bytes) -> dict[str, Any]:
+    """Return a JSON object. Raises ValueError for anything else."""
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"{text[:40]!r} is no JSON object")
+    return value
 
 
 def _tar(file: Path, name: str) -> Iterator[Recording]:
@@ -187,7 +199,7 @@ def _sample(place: str, members: Mapping[str, bytes]) -> Recording:
     columns: dict[str, Any] = {}
     try:
         if ".json" in members:
-            columns |= json.loads(members[".json"])
+            columns |= _object(members[".json"])
         if ".txt" in members:
             columns["text"] = members[".txt"].decode("utf-8").strip()
     except ValueError as error:
@@ -223,9 +235,10 @@ def _from_column(place: str, row: dict[str, Any], audio: Audio, folder: Path | N
         if not inside.is_file():
             return Recording(place, None, row, f"no_file:{path}")
         sound = inside.read_bytes()
-    if sound is None:
-        return Recording(place, None, row, "no_audio:the column holds no bytes")
-    return Recording(place, bytes(sound), row)
+    if not isinstance(sound, bytes):
+        held = "no bytes" if sound is None else f"{type(sound).__name__}, not bytes"
+        return Recording(place, None, row, f"no_audio:the column holds {held}")
+    return Recording(place, sound, row)
 
 
 def _hub(source: Source, root: Path) -> Iterator[Recording]:

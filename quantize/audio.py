@@ -1,6 +1,7 @@
 """Bytes to mono samples, and samples to another rate."""
 
 import io
+from collections.abc import Iterator
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from torchaudio.transforms import Resample
 
 MAX_PHASES = 1000
+BLOCK_FRAMES = 2**18
+"""Decoded at once: what a header says of a file's length is no reason to take memory."""
+MOST_FRAMES = 2**32
+"""That a header is believed to announce: a day. Streamed FLAC says 2**63 - 1, or nothing at all."""
 
 
 def decode_audio(source: bytes | Path) -> tuple[NDArray[np.float32], int]:
@@ -29,25 +34,51 @@ def decode_audio(source: bytes | Path) -> tuple[NDArray[np.float32], int]:
     data = source.read_bytes() if isinstance(source, Path) else source
     label = str(source) if isinstance(source, Path) else f"{len(data)} bytes"
     try:
-        channels, sample_rate_hz = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+        with _Stream(io.BytesIO(data)) as file:
+            blocks = list(_mono_blocks(file))
+            sample_rate_hz = int(file.samplerate)
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{label}: not audio that libsndfile reads ({error})") from error
-    if len(channels) == 0:
+    if not blocks:
         raise AudioError(f"{label}: no samples")
-    samples: NDArray[np.float32] = channels.mean(axis=1, dtype=np.float32)
+    samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     if not np.isfinite(samples).all():
         raise AudioError(f"{label}: holds samples that are not finite")
-    return samples, int(sample_rate_hz)
+    return samples, sample_rate_hz
+
+
+class _Stream(soundfile.SoundFile):  # type: ignore[misc]
+    """A file that is read from front to end: soundfile would seek after every read, which moves MP3 and fails in FLAC
+    whose header does not know its length.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _mono_blocks(file: soundfile.SoundFile) -> Iterator[NDArray[np.float32]]:
+    """Yield a file's samples to its end, wherever its header says that it lies, channels averaged."""
+    while True:
+        channels = file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+        if len(channels) == 0:
+            return
+        yield channels.mean(axis=1, dtype=np.float32)
 
 
 def audio_header(data: bytes) -> tuple[int, float]:
-    """Return the sample rate in Hz and the seconds that a file's header tells. Raises AudioError, as `decode_audio`."""
+    """Return the sample rate in Hz and the seconds that a file's header tells; counted where it cannot be right.
+
+    Raises AudioError, as `decode_audio`.
+    """
     try:
         about = soundfile.info(io.BytesIO(data))
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{len(data)} bytes: not audio that libsndfile reads ({error})") from error
     if about.frames <= 0:
         raise AudioError(f"{len(data)} bytes: no samples")
+    if about.frames > MOST_FRAMES:
+        samples, sample_rate_hz = decode_audio(data)
+        return sample_rate_hz, samples.size / sample_rate_hz
     return int(about.samplerate), float(about.frames / about.samplerate)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from quantize.exact_float32 import exact_float32
 from quantize.models import path_digest
 from quantize.tokenizer import Compute, Ids, Precision, Samples, check_audio
 from quantize.whisper import load_checkpoint
@@ -60,7 +61,8 @@ class Encodec:
         """Return uint16 (2 * ceil(75 * seconds),) for each float32 (n_samples,) at 24 kHz, frame by frame."""
         for clip in clips:
             check_audio(clip, self.sample_rate_hz, self.max_seconds)
-        return [self._encode_one(clip) for clip in clips]
+        with exact_float32():
+            return [self._encode_one(clip) for clip in clips]
 
     def _encode_one(self, clip: Samples) -> Ids:
         frames = self._model.encode(torch.from_numpy(clip)[None, None].to(self._on))

@@ -25,7 +25,8 @@ _REACH = N_FFT // 2
 def padded_clips(clips: Sequence[Samples], n_samples: int, out: NDArray[np.float32]) -> NDArray[np.int64]:
     """Write clips into float32 (n_rows, n_samples + 400), mirrored at both ends; return their frames, int64 (n_rows,).
 
-    A clip must hold more than 200 samples and at most n_samples. Rows beyond the clips keep no frame.
+    A clip must hold more than 200 samples and at most n_samples. Rows beyond the clips keep no frame. What stands
+    behind a clip stays: no frame that counts reaches so far.
     """
     frames = np.zeros(len(out), np.int64)
     for row, clip in enumerate(clips):
@@ -33,9 +34,7 @@ def padded_clips(clips: Sequence[Samples], n_samples: int, out: NDArray[np.float
         out[row, _REACH : _REACH + n] = clip
         out[row, :_REACH] = clip[_REACH:0:-1]
         out[row, _REACH + n : n + N_FFT] = clip[-2 : -_REACH - 2 : -1]
-        out[row, n + N_FFT :] = 0
         frames[row] = n // HOP_SAMPLES
-    out[len(clips) :] = 0
     return frames
 
 

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
-WEIGHTS = ("config.json", "model*.safetensors")
+TENSORS = ("model.safetensors", "model-*.safetensors")
+"""Whole or in parts; beside them some folders have the same weights again (`model.fp32-00001-of-00002.safetensors`)."""
+WEIGHTS = ("config.json", *TENSORS)
 """What a folder of a Hugging Face model is read for."""
 
 

@@ -8,6 +8,7 @@ import json
 import pickle
 import re
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import safetensors
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from quantize.models import TENSORS
 
 CONTEXT = 1500
 """Positions of the encoder: 30 s at 50 a second."""
@@ -164,12 +167,24 @@ def _read_openai(path: Path) -> tuple[Dimensions, dict[str, Tensor]]:
     content = load_checkpoint(path)
     if "dims" not in content or "model_state_dict" not in content:
         raise ValueError(f"{path} is no Whisper model of OpenAI's: it has no dims and model_state_dict")
-    dims = content["dims"]
-    dimensions = Dimensions(
-        dims["n_mels"], dims["n_audio_state"], dims["n_audio_head"], dims["n_audio_layer"], dims["n_vocab"]
-    )
+    names = ("n_mels", "n_audio_state", "n_audio_head", "n_audio_layer", "n_vocab")
+    dimensions = _dimensions(path, "dims", content["dims"], names)
     state = content["model_state_dict"]
     return dimensions, {key.removeprefix("encoder."): v for key, v in state.items() if key.startswith("encoder.")}
+
+
+def _dimensions(path: Path, what: str, said: Any, names: Sequence[str]) -> Dimensions:
+    """Return the dimensions that a file says by these names. Raises ValueError for what is missing or no count."""
+    counts: list[int] = []
+    for name in names:
+        count = said.get(name) if isinstance(said, dict) else None
+        if not isinstance(count, int) or count < 1:
+            raise ValueError(f"{path}: {what}.{name} is {count!r}, not a count")
+        counts.append(count)
+    dimensions = Dimensions(*counts)
+    if dimensions.width % dimensions.n_heads:
+        raise ValueError(f"{path}: {dimensions.n_heads} heads do not divide a width of {dimensions.width}")
+    return dimensions
 
 
 # transformers' names -> OpenAI's
@@ -192,17 +207,15 @@ def _read_folder(path: Path) -> tuple[Dimensions, dict[str, Tensor]]:
     config_path = path / "config.json"
     if not config_path.is_file():
         raise ValueError(f"{path} is no Hugging Face model: it has no config.json")
-    config = json.loads(config_path.read_bytes())
-    if config.get("model_type") != "whisper":
-        raise ValueError(f"{config_path}: model_type is {config.get('model_type')!r}, not 'whisper'")
-    dimensions = Dimensions(
-        config["num_mel_bins"],
-        config["d_model"],
-        config["encoder_attention_heads"],
-        config["encoder_layers"],
-        config["vocab_size"],
-    )
-    files = sorted(path.glob("model*.safetensors"))
+    try:
+        config = json.loads(config_path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{config_path} is not valid JSON: {error}") from error
+    if not isinstance(config, dict) or config.get("model_type") != "whisper":
+        raise ValueError(f"{config_path} is not of a Whisper model: its model_type is not 'whisper'")
+    names = ("num_mel_bins", "d_model", "encoder_attention_heads", "encoder_layers", "vocab_size")
+    dimensions = _dimensions(path, "config.json", config, names)
+    files = next((found for pattern in TENSORS if (found := sorted(path.glob(pattern)))), None)
     if not files:
         raise ValueError(f"{path} has no model.safetensors; other formats are not loaded")
     state: dict[str, Tensor] = {}

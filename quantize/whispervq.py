@@ -6,8 +6,11 @@ In fp32 the ids are upstream's for one clip at a time, whatever the batch; `test
 them to upstream's own.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, cycle
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from quantize.exact_float32 import exact_float32
 from quantize.mel import N_FFT, WINDOW_SAMPLES, log_mel, padded_clips
 from quantize.models import files_digest
 from quantize.tokenizer import (
@@ -31,8 +35,11 @@ from quantize.tokenizer import (
 from quantize.whisper import load_checkpoint, load_encoder
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-MOST_CLIPS = 64
-"""A larger batch makes matrix products no faster and other work wait longer."""
+MOST_WINDOWS = 32
+"""On a GPU at once: products of 48,000 rows, and larger ones are no faster."""
+ROUNDS = 4
+"""Batches that a GPU best gets in one call: while it computes one, the next is written and copied."""
+WINDOW_TOKENS = WINDOW_SAMPLES // SAMPLES_PER_TOKEN
 MEMORY_SHARE = 0.7
 WINDOW_BYTES = 64 * 2**20
 """What the spectrogram of 30 s holds at once, in float32, with its complex spectrum."""
@@ -75,10 +82,37 @@ class Head(nn.Module):
         n, positions, width = embeddings.shape
         x = embeddings.reshape(n, positions // 2, 2, width).mean(-2)
         x = x + self.mlp(self.mlp_ln(x))
-        # Which row is nearest is decided in float32 by near ties; it is a hundredth of the work.
-        z = functional.linear(x.float(), self.project_in.weight.float(), self.project_in.bias.float())
-        ids: Tensor = (functional.normalize(z, dim=-1) @ self.codebook.float().T).argmax(-1)
+        ids: Tensor = (functional.normalize(self.project_in(x.float()), dim=-1) @ self.codebook.T).argmax(-1)
         return ids
+
+    def to_precision(self, dtype: torch.dtype) -> None:
+        """Let the MLP compute in `dtype`; near ties decide which row is nearest, so that stays in float32."""
+        self.mlp_ln.to(dtype)
+        self.mlp.to(dtype)
+
+
+class _Lane:
+    """A batch on its way through a GPU: buffers that stay, on the host in memory that the GPU reads by itself."""
+
+    def __init__(self, n_clips: int, device: torch.device) -> None:
+        pinned = device.type == "cuda"
+        self.samples = torch.zeros(n_clips, WINDOW_SAMPLES + N_FFT, pin_memory=pinned)
+        self.frames = torch.zeros(n_clips, dtype=torch.int64, pin_memory=pinned)
+        self.ids = torch.zeros(n_clips, WINDOW_TOKENS, dtype=torch.int32, pin_memory=pinned)
+        self.samples_there = torch.empty_like(self.samples, device=device)
+        self.frames_there = torch.empty_like(self.frames, device=device)
+        # Who waits leaves its core to the readers.
+        self._done = torch.cuda.Event(blocking=True) if pinned else None  # type: ignore[no-untyped-call]
+
+    def record(self) -> None:
+        """Note that all work on this batch has been given out."""
+        if self._done is not None:
+            self._done.record()
+
+    def wait(self) -> None:
+        """Wait until that work is done."""
+        if self._done is not None:
+            self._done.synchronize()
 
 
 class WhisperVQ:
@@ -108,20 +142,27 @@ class WhisperVQ:
         self._on = torch.device(_device(compute))
         dtype = DTYPES[compute.precision]
         self.encoder.to(self._on, dtype)
-        self.head.to(self._on, dtype)
-        self.batch_size = compute.batch_size or self._clips_that_fit(compute)
+        self.head.to(self._on).to_precision(dtype)
+        self.windows = compute.batch_size or self._windows_that_fit(compute)
+        self.batch_size = self.windows
         self._encode: Any = torch.compile(self.encoder, dynamic=False) if compute.compile else self.encoder
-        self._host = self._new_buffer(self.batch_size if self._fixed else 0)
+        self._lanes: list[_Lane] = []
+        self._copies: torch.cuda.Stream | None = None
+        if self._on.type == "cuda":
+            self._copies = torch.cuda.Stream(self._on)  # type: ignore[no-untyped-call]
+            self._fix_shape()
+
+    def _fix_shape(self) -> None:
+        """Give every batch one shape: on a GPU kernels, and so the last bits, depend on it, and it is compiled once."""
+        self._lanes = [_Lane(self.windows, self._on) for _ in range(2)]
+        self.batch_size = ROUNDS * self.windows
+        if self._copies is not None:  # memory that other work has just left
+            self._copies.wait_stream(torch.cuda.current_stream(self._on))
 
     @property
     def device(self) -> str:
         """The GPU's name, or cpu."""
         return torch.cuda.get_device_name(self._on) if self._on.type == "cuda" else "cpu"
-
-    @property
-    def _fixed(self) -> bool:
-        """Whether every batch has one shape: on a GPU its kernels, and so its last bits, depend on the shape."""
-        return self._on.type == "cuda"
 
     def encode(self, clips: Sequence[Samples]) -> list[Ids]:
         """Return uint16 (n_samples // 640,) for each float32 (n_samples,) at 16 kHz, as `Tokenizer.encode` says."""
@@ -129,43 +170,75 @@ class WhisperVQ:
             check_audio(clip, SAMPLE_RATE_HZ, MAX_SECONDS)
         ids = [np.zeros(0, np.uint16) for _ in clips]
         heard = [number for number, clip in enumerate(clips) if clip.size >= SAMPLES_PER_TOKEN]
-        for start in range(0, len(heard), self.batch_size):
-            batch = heard[start : start + self.batch_size]
-            try:
-                found = self._encode_batch([clips[number] for number in batch])
-            except torch.OutOfMemoryError as error:
-                raise MemoryError(f"{self.device} has no room for {self.batch_size} clips: {error}") from error
-            for number, row in zip(batch, found, strict=False):
-                ids[number] = row[: clips[number].size // SAMPLES_PER_TOKEN]
+        batches = [heard[start : start + self.windows] for start in range(0, len(heard), self.windows)]
+        try:
+            found = chain.from_iterable(self._encode_batches([clips[number] for number in b] for b in batches))
+            for number, row in zip(heard, found, strict=True):
+                ids[number] = row[: clips[number].size // SAMPLES_PER_TOKEN].copy()
+        except torch.OutOfMemoryError as error:
+            raise MemoryError(f"{self.device} has no room for {self.windows} clips: {error}") from error
         return ids
+
+    def _encode_batches(self, batches: Iterable[Sequence[Samples]]) -> Iterator[Ids]:
+        """Yield uint16 (n_clips, 750) of each batch, of which the first samples // 640 of a row belong to its clip."""
+        if not self._lanes:
+            yield from map(self._encode_batch, batches)
+            return
+        on_the_way: deque[tuple[_Lane, int]] = deque()
+        for lane, clips in zip(cycle(self._lanes), batches, strict=False):
+            if len(on_the_way) == len(self._lanes):
+                yield _collected(*on_the_way.popleft())
+            self._send(clips, lane)
+            on_the_way.append((lane, len(clips)))
+        for one in on_the_way:
+            yield _collected(*one)
 
     @torch.inference_mode()
     def _encode_batch(self, clips: Sequence[Samples]) -> Ids:
-        """Return uint16 (at least n_clips, 750), of which the first samples // 640 of a row belong to its clip."""
-        if self._fixed:
-            host, n_samples = self._host, WINDOW_SAMPLES
-        else:
-            n_samples = max(clip.size for clip in clips)
-            host = torch.empty(len(clips), n_samples + N_FFT)
-        frames = torch.from_numpy(padded_clips(clips, n_samples, host.numpy()))
-        mel = log_mel(host.to(self._on, non_blocking=True), frames.to(self._on), self.encoder.dimensions.n_mels)
-        found = self.head(self._encode(mel.to(DTYPES[self.precision])))
-        ids: Ids = found.to(torch.int32).cpu().numpy().astype(np.uint16)
+        """Return the ids of a batch as long as its longest clip."""
+        n_samples = max(clip.size for clip in clips)
+        padded = torch.zeros(len(clips), n_samples + N_FFT)
+        frames = torch.from_numpy(padded_clips(clips, n_samples, padded.numpy()))
+        ids: Ids = self._find(padded, frames).numpy().astype(np.uint16)
         return ids
 
-    def _new_buffer(self, n_clips: int) -> Tensor:
-        """Return float32 (n_clips, 480400) in memory that a GPU reads by itself."""
-        return torch.empty(n_clips, WINDOW_SAMPLES + N_FFT, pin_memory=self._fixed)
+    @torch.inference_mode()
+    def _send(self, clips: Sequence[Samples], lane: _Lane) -> None:
+        """Give out all work on a batch of at most `windows` clips, and wait for nothing that is under way elsewhere."""
+        lane.wait()  # where an error left a batch uncollected
+        frames = padded_clips(clips, WINDOW_SAMPLES, lane.samples.numpy())
+        lane.frames.copy_(torch.from_numpy(frames))
+        with torch.cuda.stream(self._copies):  # None: no stream, and on a CPU none is needed
+            lane.samples_there.copy_(lane.samples, non_blocking=True)
+            lane.frames_there.copy_(lane.frames, non_blocking=True)
+        if self._copies is not None:
+            torch.cuda.current_stream(self._on).wait_stream(self._copies)
+        lane.ids.copy_(self._find(lane.samples_there, lane.frames_there), non_blocking=True)
+        lane.record()
 
-    def _clips_that_fit(self, compute: Compute) -> int:
+    def _find(self, padded: Tensor, frames: Tensor) -> Tensor:
+        """Return int32 (n_clips, 750) for what `padded_clips` wrote."""
+        with exact_float32():
+            mel = log_mel(padded, frames, self.encoder.dimensions.n_mels)
+            ids: Tensor = self.head(self._encode(mel.to(DTYPES[self.precision]))).to(torch.int32)
+        return ids
+
+    def _windows_that_fit(self, compute: Compute) -> int:
         """Return how many windows fit: 1 on a CPU, where a batch is no faster, else as the free memory allows."""
-        if not self._fixed:
+        if self._on.type != "cuda":
             return 1
         free, total = torch.cuda.mem_get_info(self._on)
         room = MEMORY_SHARE * min(free, total * compute.gpu_share)
         item_bytes = torch.finfo(DTYPES[compute.precision]).bits // 8
         window = self.encoder.dimensions.activation_bytes(item_bytes) + WINDOW_BYTES
-        return max(1, min(MOST_CLIPS, int(room // window)))
+        return max(1, min(MOST_WINDOWS, int(room // window)))
+
+
+def _collected(lane: _Lane, n_clips: int) -> Ids:
+    """Return the ids of a batch that was sent, when they are there."""
+    lane.wait()
+    ids: Ids = lane.ids[:n_clips].numpy().astype(np.uint16)
+    return ids
 
 
 def _device(compute: Compute) -> str:
@@ -191,6 +264,8 @@ def load_head(path: Path) -> tuple[Head, Codes, str | None]:
     if missing := [key for key in needed if key not in state]:
         raise ValueError(f"{path} is no WhisperVQ checkpoint: its state_dict has no {missing[0]}")
     width, hidden = state["mlp_ln.weight"].numel(), state["mlp.0.weight"].shape[0]
+    if state["codebook"].ndim != 2:
+        raise ValueError(f"{path}: a codebook of the shape {tuple(state['codebook'].shape)}, not (codes, dimensions)")
     n_codes, codebook_dim = state["codebook"].shape
     if "config" in content:
         whisper = _check_spec(path, content, width, hidden, n_codes, codebook_dim)
@@ -219,15 +294,16 @@ def _plain_names(state: Mapping[str, Any]) -> dict[str, Tensor]:
     for key, value in state.items():
         name = key.removeprefix("model.")
         name = names.get(name, name)
-        if name == "codebook":
-            value = value.squeeze(0)
         if isinstance(value, Tensor):
-            plain[name] = value
+            plain[name] = value.squeeze(0) if name == "codebook" else value
     return plain
 
 
 def _check_spec(path: Path, content: Mapping[str, Any], width: int, hidden: int, n_codes: int, dim: int) -> str | None:
     """Check a whisperspeech checkpoint's config and tunables against its tensors; return its Whisper's name."""
+    for kind in ("config", "tunables"):
+        if not isinstance(content.get(kind, {}), dict):
+            raise ValueError(f"{path}: {kind} is {content[kind]!r}, not a dictionary")
     config = dict(content["config"])
     tunables = {**OLD_TUNABLES, **content.get("tunables", {})}
     _refuse_unknown(path, "config", config, {*CONFIG, *SHAPE, *OTHER_CONFIG})
@@ -242,7 +318,8 @@ def _check_spec(path: Path, content: Mapping[str, Any], width: int, hidden: int,
         "n_head * head_width": width,
         "ffn_mult": hidden // width,
     }
-    said = {**config, "n_head * head_width": config.get("n_head", 0) * config.get("head_width", 0)}
+    counts = [config.get(key) for key in ("n_head", "head_width")]
+    said = {**config, "n_head * head_width": math.prod(n if isinstance(n, int) else 0 for n in counts)}
     for key, value in shape.items():
         if said.get(key) != value:
             raise ValueError(f"{path}: config.{key} is {said.get(key)!r}, but its tensors say {value}")

@@ -192,6 +192,44 @@ def test_tar_members_and_parquet_paths_stay_inside(tmp_path: Path) -> None:
     assert len(rows_of(tmp_path / "run", "read.speech")) == 2  # inside.wav, and the tar's member, which stays in memory
 
 
+def test_links_are_taken_for_what_they_are_named(tmp_path: Path) -> None:
+    """As in the Hub's cache: a folder of links to files elsewhere, of which two are the same."""
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "blobs/0a1b").write_bytes(sound(0))
+    for name in ("one.wav", "two.wav"):
+        (tmp_path / "audio" / name).symlink_to("../blobs/0a1b")
+    (tmp_path / "audio/transcripts.tsv").write_text("file\ttext\none.wav\tfirst\ntwo.wav\tsecond\n")
+    assert_done(speechmill("read", recipe(tmp_path, {"path": "audio"}), "--workers", "0"))
+    rows = rows_of(tmp_path / "run", "read.speech")
+    assert [row["messages"][0]["content"] for row in rows] == ["first", "second"]
+
+
+def test_cells_and_members_of_another_kind_are_rejects(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    pq.write_table(pa.table({"audio": [10**12, 5], "text": ["a"] * 2}), tmp_path / "sub/rows.parquet")
+    with tarfile.open(tmp_path / "sub/shard.tar", "w") as archive:
+        members = {"x.wav": sound(2), "x.json": b"[1, 2]", "y.wav": sound(3), "y.json": b"{no", "z.wav": sound(4)}
+        for name, data in {**members, "z.txt": b"good"}.items():
+            about = tarfile.TarInfo(name)
+            about.size = len(data)
+            archive.addfile(about, io.BytesIO(data))
+    assert_done(speechmill("read", recipe(tmp_path, {"path": "sub"}), "--workers", "0"))
+    reasons = [row["reject"] for row in rows_of(tmp_path / "run", "read.speech/rejects")]
+    assert [reason.split(":")[0] for reason in reasons] == ["read.no_audio"] * 2 + ["read.bad_text"] * 2
+    assert "the column holds int, not bytes" in reasons[0]
+    assert len(rows_of(tmp_path / "run", "read.speech")) == 1
+
+
+def test_a_table_that_is_no_table_of_objects_says_so(tmp_path: Path) -> None:
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "audio/a.wav").write_bytes(sound(0))
+    (tmp_path / "audio/metadata.jsonl").write_text('{"file": "a.wav", "text": "a"}\n["b.wav", "b"]\n')
+    result = speechmill("read", recipe(tmp_path, {"path": "audio"}), "--workers", "0")
+    assert result.returncode == 2, result.stderr
+    assert "is no JSON object" in result.stderr
+
+
 def test_a_killed_read_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     (tmp_path / "one/audio").mkdir(parents=True)
     for number in range(120):

@@ -7,7 +7,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from quantize import AudioError
-from quantize.audio import decode_audio, resample
+from quantize.audio import BLOCK_FRAMES, audio_header, decode_audio, resample
 
 
 def tone(hz: float, n: int, sample_rate_hz: int) -> NDArray[np.float32]:
@@ -45,6 +45,33 @@ def test_channels_are_averaged_and_a_path_is_read_like_its_bytes(tmp_path: Path)
     (tmp_path / "stereo.wav").write_bytes(data)
     for source in (data, tmp_path / "stereo.wav"):
         np.testing.assert_allclose(decode_audio(source)[0], (left + right) / 2, atol=1e-7)
+
+
+def of_total(flac: bytes, total: int) -> bytes:
+    """Return a FLAC file whose header says that it has so many samples (36 bits of STREAMINFO)."""
+    head = bytearray(flac)
+    head[21] = head[21] & 0xF0 | total >> 32
+    head[22:26] = (total & 0xFFFFFFFF).to_bytes(4, "big")
+    return bytes(head)
+
+
+@pytest.mark.parametrize("total", [0, 2**36 - 1, 10**6])  # of a stream: unknown; and two that lie
+def test_a_header_that_lies_about_the_length_takes_no_memory(total: int) -> None:
+    flac = encoded(tone(440, 800, 8000), 8000, "FLAC", "PCM_16")
+    assert of_total(flac, 800) == flac
+    lying = of_total(flac, total)
+    np.testing.assert_array_equal(decode_audio(lying)[0], decode_audio(flac)[0])
+    assert audio_header(lying) == (8000, 125.0 if total == 10**6 else 0.1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype"), [("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("FLAC", "PCM_16")]
+)
+def test_a_long_file_is_what_it_is_in_one_piece(kind: str, subtype: str) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, (2 * BLOCK_FRAMES + 12_345, 2)).astype(np.float32)
+    data = encoded(noise, 48_000, kind, subtype)
+    whole, _ = soundfile.read(io.BytesIO(data), dtype="float32")
+    np.testing.assert_array_equal(decode_audio(data)[0], whole.mean(axis=1, dtype=np.float32))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 import torch
 from clips_of import espeak_clips, recorded_clips
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from seeded import (
     CODEBOOK_DIM,
     SIZES,
@@ -28,7 +28,10 @@ from seeded import (
 )
 from vector_quantize_pytorch import ResidualVQ
 
-from quantize import ModelError, load_tokenizer
+from quantize import ModelError, load_tokenizer, whispervq
+from quantize.exact_float32 import exact_float32
+from quantize.mel import mel_filters
+from quantize.models import path_digest
 from quantize.tokenizer import AudioError, Compute
 from quantize.whisper import load_encoder
 from quantize.whispervq import WhisperVQ, load_head
@@ -206,6 +209,11 @@ def test_an_unknown_tunable_is_refused(tmp_path: Path) -> None:
         (lambda path: torch.save({"dims": {}}, path), "it has no state_dict"),
         (lambda path: torch.save({"state_dict": {"x": torch.zeros(1)}}, path), "its state_dict has no mlp_ln.weight"),
         (lambda path: write_ichigo(path, "micro", 100), "a codebook of 100 rows"),
+        (lambda path: changed(write_whispervq(path, "micro"), config=[1]), r"config is \[1\], not a dictionary"),
+        (lambda path: changed(write_whispervq(path, "micro"), tunables="x"), "tunables is 'x', not a dictionary"),
+        (lambda path: write_whispervq(path, "micro", n_head="2"), "config.n_head . head_width is 0"),
+        (lambda path: codebook(write_whispervq(path, "micro"), torch.zeros(513)), r"a codebook of the shape \(513,\)"),
+        (lambda path: codebook(write_whispervq(path, "micro"), "rows"), "its state_dict has no codebook"),
     ],
 )
 def test_a_file_that_is_no_checkpoint_is_refused(write: Callable[[Path], Any], message: str, tmp_path: Path) -> None:
@@ -213,6 +221,51 @@ def test_a_file_that_is_no_checkpoint_is_refused(write: Callable[[Path], Any], m
     write(path)
     with pytest.raises(ValueError, match=message):
         load_head(path)
+
+
+def changed(path: Path, **parts: Any) -> None:
+    torch.save({**torch.load(path), **parts}, path)
+
+
+def codebook(path: Path, value: Any) -> None:
+    changed(path, state_dict={**torch.load(path)["state_dict"], "rq.layers.0._codebook.embed": value})
+
+
+@pytest.mark.parametrize(
+    ("dims", "message"),
+    [
+        (None, "dims.n_mels is None, not a count"),
+        ({"n_audio_head": 5}, "5 heads do not divide a width of 96"),
+        ({"n_audio_layer": "1"}, "dims.n_audio_layer is '1', not a count"),
+    ],
+)
+def test_a_whisper_whose_dimensions_cannot_be_is_refused(dims: dict[str, Any], message: str, tmp_path: Path) -> None:
+    path = write_openai(tmp_path / "whisper.pt", "micro")
+    content = torch.load(path)
+    changed(path, dims=dims and {**content["dims"], **dims})
+    with pytest.raises(ValueError, match=message):
+        load_encoder(path)
+
+
+def test_weights_that_stand_twice_in_a_folder_are_read_once(tmp_path: Path) -> None:
+    """As whisper-large-v3's folder has them: in half precision, and in float32 under another name."""
+    folder = write_hugging_face(tmp_path / "whisper", "micro")
+    plain, digest = load_encoder(folder).state_dict(), path_digest(folder)
+    save_file({"model.encoder.conv1.bias": torch.zeros(96)}, folder / "model.fp32-00001-of-00002.safetensors")
+    save_file({"model.encoder.conv1.bias": torch.zeros(96)}, folder / "model.trained.safetensors")
+    assert all(torch.equal(value, plain[name]) for name, value in load_encoder(folder).state_dict().items())
+    assert path_digest(folder) == digest
+
+
+def test_a_folder_of_parts_is_read_whole(tmp_path: Path) -> None:
+    folder = write_hugging_face(tmp_path / "whisper", "micro")
+    plain, state = load_encoder(folder).state_dict(), load_file(folder / "model.safetensors")
+    names = sorted(state)
+    for part in (0, 1):
+        some = {name: state[name] for name in names[part::2]}
+        save_file(some, folder / f"model-0000{part + 1}-of-00002.safetensors")
+    (folder / "model.safetensors").unlink()
+    assert all(torch.equal(value, plain[name]) for name, value in load_encoder(folder).state_dict().items())
 
 
 def test_an_encoder_of_another_width_is_refused(tmp_path: Path) -> None:
@@ -250,6 +303,60 @@ def test_edges_and_errors(tmp_path: Path, clips: dict[str, Samples]) -> None:
         tokenizer.encode([np.zeros(480_001, np.float32)])
 
 
+def test_batches_of_one_shape_on_their_way_together_give_the_same_ids(
+    tmp_path: Path, clips: dict[str, Samples]
+) -> None:
+    """The path of a GPU, with the device's part done on the CPU: buffers that stay, two batches at once."""
+    tokenizer = load(tmp_path, "micro", batch_size=3)
+    lengths = [480_000, 640, 31_999, 479_999, 800, 2000, 320_001, 16_000, 1280, 641, 8000]
+    some = [np.zeros(639, np.float32), *(clips[f"synthetic-{n}"] for n in lengths)]
+    plain = tokenizer.encode(some)
+    tokenizer._fix_shape()
+    assert tokenizer.batch_size == 12
+    for _ in range(2):  # the second time with what the first left in the buffers
+        assert all(np.array_equal(a, b) for a, b in zip(plain, tokenizer.encode(some), strict=True))
+        some, plain = some[::-1], plain[::-1]
+    assert tokenizer.encode([]) == []
+
+
+def test_a_batch_is_sent_before_the_one_before_it_is_waited_for(tmp_path: Path, clips: dict[str, Samples]) -> None:
+    tokenizer = load(tmp_path, "micro", batch_size=1)
+    tokenizer._fix_shape()
+    events: list[str] = []
+    send = tokenizer._send
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokenizer, "_send", lambda clips, lane: (events.append("send"), send(clips, lane)))
+        patch.setattr(whispervq, "_collected", lambda lane, n: (events.append("collect"), lane.ids[:n].numpy())[1])
+        tokenizer.encode([clips["synthetic-640"]] * 4)
+    assert events == ["send", "send", "collect", "send", "collect", "send", "collect", "collect"]
+
+
+def test_what_decides_near_ties_stays_in_float32(tmp_path: Path) -> None:
+    tokenizer = load(tmp_path, "micro", precision="bf16")
+    dtypes = {name: value.dtype for name, value in tokenizer.head.state_dict().items()}
+    assert {name for name, dtype in dtypes.items() if dtype == torch.float32} == {
+        "project_in.weight",
+        "project_in.bias",
+        "codebook",
+    }
+    assert tokenizer.encoder.conv1.weight.dtype == torch.bfloat16
+
+
+def test_float32_is_float32_inside_and_as_it_was_outside() -> None:
+    def settings() -> tuple[bool, bool, str]:
+        cudnn = torch.backends.cudnn
+        return cudnn.allow_tf32, cudnn.deterministic, torch.get_float32_matmul_precision()
+
+    before = settings()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with exact_float32():
+            assert settings() == (False, True, "highest")
+        assert settings() == (before[0], before[1], "high")
+    finally:
+        torch.set_float32_matmul_precision(before[2])
+
+
 def test_half_precision_mostly_agrees(tmp_path: Path, clips: dict[str, Samples]) -> None:
     speech = [clip for name, clip in clips.items() if name.startswith("espeak")][:4]
     exact = np.concatenate(load(tmp_path, "tiny").encode(speech))
@@ -267,3 +374,11 @@ def test_two_threads_give_the_ids_of_one(tmp_path: Path, clips: dict[str, Sample
         assert all(np.array_equal(a, b) for a, b in zip(one, tokenizer.encode(some), strict=True))
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("n_mels", "digest"), [(80, "e5a1e4a524582997e627263fbdcee26b"), (128, "10d940410a2811ba63a67ab517bda659")]
+)
+def test_the_mel_filters_are_whispers_own(n_mels: int, digest: str) -> None:
+    """Of `mel_80` and `mel_128` in openai-whisper 20250625's mel_filters.npz."""
+    assert hashlib.blake2b(mel_filters(n_mels).tobytes(), digest_size=16).hexdigest() == digest
