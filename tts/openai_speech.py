@@ -62,7 +62,7 @@ class OpenAISpeech:
     ) -> None:
         """Take the options, the server's voices, the folder of stored answers, and a resampler (samples, from, to Hz).
 
-        Raises EngineError if the variable named by `api_key_env` is empty, OSError for the folder.
+        Raises EngineError if the variable named by `api_key_env` holds no key, OSError for the folder.
         """
         self.options = options
         self.voices = voices
