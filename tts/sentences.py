@@ -6,11 +6,10 @@ from tts.spoken_tables import ABBREVIATIONS, MAY_END, NUMBERED
 
 # . ? or !, any closing quotes or brackets, a space, and what can begin a sentence.
 _BOUNDARY = re.compile(r"""[.?!…]+["'”’)\]]*\s(?=["'“‘(\[¿¡]*[^\W_a-z])""")
-_LAST_WORD = re.compile(r"""[^\s"'“‘(\[]+$""")
-_INITIALS = re.compile(r"(?:[^\W\d_]\.)+")  # J. or U.S.
+_INITIALS = re.compile(r"[A-Z]\.|(?:[^\W\d_]\.){2,}")  # J. or U.S.
 _LIST_NUMBER = re.compile(r"(?:\d{1,3}|[a-zA-Z])\.")
 
-_NEVER_END = (frozenset(ABBREVIATIONS) | frozenset(NUMBERED)) - MAY_END - {"no.", "No."}
+_NEVER_END = (frozenset(ABBREVIATIONS) | frozenset(NUMBERED) | {"v."}) - MAY_END - {"no.", "No."}
 
 
 def split_sentences(text: str) -> list[str]:
@@ -34,8 +33,7 @@ def split_sentences(text: str) -> list[str]:
 
 def _ends_sentence(sentence: str, next_char: str) -> bool:
     """Whether `sentence`, which closes with punctuation, may close there."""
-    last = _LAST_WORD.search(sentence)
-    word = last[0] if last else ""
+    word = sentence.rsplit(" ", 1)[-1].lstrip("\"'“‘([")
     if word in MAY_END:
         return True
     if word in _NEVER_END or (word in ("No.", "no.") and next_char.isdigit()):

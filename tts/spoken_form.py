@@ -123,7 +123,8 @@ def _inches(match: Match[str]) -> str:
 
 def _product(match: Match[str]) -> str:
     """2 * x, or width * height where something equals it; else a mark between words."""
-    is_product = "=" in match.string or not (match[1].isalpha() and match[2].isalpha())
+    is_product = not (match[1].isalpha() and match[2].isalpha())
+    is_product |= "=" in match.string and not match[1].isupper()  # SELECT * FROM
     return " times " if is_product or _ONE_LETTER.match(match.string, match.start() - 2) else match[0]
 
 
@@ -143,6 +144,7 @@ _SIGN_RULES: tuple[Rule, ...] = (
     (("b/c",), re.compile(r"(?<!\w)b/c\b"), "because"),
     (("^",), re.compile(r"(?<=\w)\^([a-z])(?!\w)"), r" to the power of \1"),
     (("**",), re.compile(r"(?<=[\w)]) \*\* (?=[\w(])|(?<=[\w)])\*\*(?=\d)"), "^"),
+    ((" - ",), re.compile(r"(?<=\)) - (?=\(|\d|[a-z]\b)|(?<=\^\d) - (?=\()"), " minus "),
     (("~/",), re.compile(r"~(?=/)"), " tilde "),
     ((" * ",), re.compile(r"(?<=([\w)\]])) \* (?=([\w(]))"), _product),
     (("*",), re.compile(r"\b([a-z0-9])\*(?=[a-z0-9]\b)"), r"\1 times "),

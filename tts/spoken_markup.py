@@ -17,7 +17,8 @@ def unescape(text: str) -> str:
 
 def _address(match: Match[str]) -> str:
     """https://www.example.com -> www dot example dot com."""
-    return match[1].replace(".", " dot ")
+    host = match[1]
+    return host if host.replace(".", "").isdigit() else host.replace(".", " dot ")
 
 
 def _tag(match: Match[str]) -> str:
@@ -25,7 +26,7 @@ def _tag(match: Match[str]) -> str:
     return match[1] if match[2] else " "
 
 
-_TAGS = "br|p|b|i|u|em|strong|div|span|a|ul|ol|li|h[1-6]|hr|pre|code|blockquote|table|tr|td|th|sup|sub|img|font|center"
+_TAGS = "br|p|b|i|u|em|strong|hr|sup|sub"  # those of prose; <div> and the like are spoken of
 _ENDS = (
     "com", "org", "net", "edu", "gov", "mil", "io", "co", "uk", "ai", "htm", "html", "pdf", "py", "txt", "csv", "json",
     "jpg", "jpeg", "png", "gif", "xml", "xls", "xlsx", "doc", "docx", "md", "js", "css", "java", "sh", "exe", "zip",
@@ -40,18 +41,21 @@ ADDRESS_RULES: tuple[Rule, ...] = (
     ),
 )
 MARKUP_RULES: tuple[Rule, ...] = (
-    (("<",), re.compile(rf"</?({_TAGS})(?:\s[^<>]{{0,200}})?/?>(?=( (?:tag|element))?)"), _tag),
+    (("<sup>",), re.compile(r"<sup>(-?\d+)</sup>"), r"^\1"),
+    (("<",), re.compile(rf"</?({_TAGS})\s?/?>(?=( (?:tag|element))?)"), _tag),
+    (("$",), re.compile(r"\${1,2}(?=\S)([^$\n]{0,200}[\\^=+{<>][^$\n]{0,200})(?<=\S)\${1,2}(?!\d)"), r" \1 "),  # $x^2$
+    (("|", "+-"), re.compile(r"(?m)^[ \t]*[|+][|+:= \t-]{3,}$|^[ \t]*\||\|[ \t]*$"), " "),  # the lines of a table
     (("math]",), re.compile(r"\[/?math\]"), " "),
     (
         ("\\",),
-        re.compile(r"(?<=[^\s'\"(])\\(?:t(?![a-z])|n(?!eq?\b|u\b|abla|ot\b))|\\[nt](?=[A-Z])|\\(?=[$#%&_*\"'\s]|$)"),
+        re.compile(r"(?<=[^\s'\"(])\\(?:t(?![a-z])|n(?!eq?\b|u\b|abla|ot\b))|\\[nt](?=[A-Z\\])|\\(?=[$#%&_*\"'\s]|$)"),
         " ",
     ),
     (("\\",), re.compile(r"(?<!\S)([A-Za-z]+)\\(?=[a-z\d]+(?:[\s,.;:]|$))"), r"\1 "),  # the wires' broken lines
     (("*", "+", "#", ">"), re.compile(r"(?m)^[ \t]*(?:[*+>]|#{1,6})\s+"), " "),  # bullets, headings, quotations
     (
         ("===", "***", "~~~", "---", "___ _"),
-        re.compile(r"={4,}|(?<![\w)\]] )===|\*{3,}(?!\w)|~{3,}|-{4,}|(?<!\S)---(?!\S)"),
+        re.compile(r"={4,}|(?<![\w)\]] )===|(?<!\S)\*{3}(?!\S)|\*{4,}|~{3,}|-{4,}|(?<!\S)---(?!\S)"),
         " ",
     ),
     (("*",), re.compile(r"(?<![\w*])(\*{1,3})(?=\S)([^*\n]+)(?<=\S)\1(?![\w*])"), r"\2"),  # **bold**

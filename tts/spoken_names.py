@@ -139,7 +139,7 @@ NAME_RULES: tuple[Rule, ...] = (
     (("0s of",), re.compile(r"(1(?<![\w.,]1),?0{1,3})s of\b"), lambda m: f"{_ROUND[len(m[1].replace(',', ''))]} of"),
     (tuple(f".{a}" for a in "0123456789"), re.compile(r"\d(?<![\w.]\d)\d{0,2}(?:\.\d{1,3}){3}(?![\w.]*\d)"), _address),
     (with_digit("-{}"), re.compile(r"-(?<=[A-Za-z]-)(\d+)(s\b)?"), _after_letter),
-    (("#", "number "), re.compile(r"(?:# ?|(?<=number ))(\d{5,})(?![\w.,]*\d)"), lambda m: f"number {digits(m[1])}"),
+    (("#",), re.compile(r"# ?(\d{5,})(?![\w.,]*\d)"), lambda m: f"number {digits(m[1])}"),
     (ALWAYS, re.compile(r"\d(?<=[A-Za-z]\d)\d{4,}(?!\w)"), lambda m: f" {digits(m[0])}"),
     (ALWAYS, re.compile(r"(\d(?<=[A-Za-z]\d)\d{2,3})(?!\w|[.,]\d)"), lambda m: f" {called(m[1])}"),
 )

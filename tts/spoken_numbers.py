@@ -83,7 +83,7 @@ def _times_or_by(match: Match[str]) -> str:
 
 
 _SUM_WORDS = frozenset((
-    "plus", "minus", "times", "divided", "by", "over", "equals", "point", "squared", "cubed",
+    "plus", "minus", "times", "divided", "equals", "point", "squared", "cubed",
     "percent", "degrees", "million", "billion", "number"
 ))  # fmt: skip
 # A lower-case plural after the number counts something: 1500 words. These end in s and do not.
@@ -93,7 +93,6 @@ _NOT_PLURAL = frozenset((
 ))  # fmt: skip
 _COUNTED = frozenset(("people", "men", "women", "children", "feet", "fish", "sheep", "mice"))
 _BEFORE_A_YEAR = frozenset(("In", "in", "Since", "since", "circa"))
-_BEFORE_MORE = frozenset(("by", "over"))  # by 2015, but divided by 2015
 _OF = re.compile(
     r"\b(?:(?:root|roots|sum|product|factor|factors|multiple|multiples|digits|log|factorial) of"
     r"|(?:divide|divided|divisible|multiply|multiplied) by) $"
@@ -119,7 +118,7 @@ def _in_context(text: str, last_word: str, next_word: str) -> str:
     """Three characters or more: a version, a year or a count, by the words beside it."""
     if "." in text and last_word in VERSIONED:
         return " point ".join(map(cardinal, text.replace(",", "").split(".")))
-    if next_word in _SUM_WORDS or next_word in _COUNTED or last_word in _SUM_WORDS - _BEFORE_MORE:
+    if next_word in _SUM_WORDS or next_word in _COUNTED or last_word in _SUM_WORDS:
         return number(text)
     is_the_year = last_word in ("the", "The") and "1900" <= text <= "2030"  # the 2016 elections
     if next_word.endswith("s") and next_word not in _NOT_PLURAL and not is_the_year:
@@ -174,7 +173,7 @@ _NUMBER_RULES: tuple[Rule, ...] = (
     (("x", "×"), re.compile(r"\d(?<![\w.]\d)\d*(?:[x×]\d+)+(?!\w|\.\d)"), _times_or_by),
     *UNIT_RULES,
     *_SUM_RULES,
-    (("-", "–", "—"), re.compile(rf"(?<![\w.-])({N})( - | ?[-–—] ?)({N})(?![\w-])"), _range),
+    (("-", "–", "—"), re.compile(rf"(?<![\w.-])({N})( - | ?(?:--|[-–—]) ?)({N})(?![\w-])"), _range),
     ((":",), re.compile(r"(?<=\d):(?=\d)"), " to "),
     (("-",), re.compile(rf"(?<![\w)\]-])- ?(?={N}|\.\d)"), " minus "),
     (("+",), re.compile(r"(?<=\d) ?\+(?!\w)"), " plus"),

@@ -23,6 +23,10 @@ SPLITS = [
     ["Use e.g. Python or i.e. that.", "Install numpy 2.1.0 first."],
     ["Open example.com and read it.", "Then answer."],
     ["Was it I.", "No."],
+    ["I saw it in the 70's.", "It wasn't.", "That shop is Rona's.", "We left."],
+    ["Take x and y.", "Add them."],
+    ["They argued Brown v. Board of Education.", "They won."],
+    ["She said 'J. Smith'.", "He wrote (with Dr. Lee).", "Fine."],
 ]
 
 
