@@ -16,21 +16,25 @@ could be: `str.split`, and our functions of whole columns, 1,000 documents at a 
 speechmill: exact duplicates have no pass of their own, prompts of fewer than 5 words get no signature,
 so that their duplicates stay, candidates are not compared, and rejected rows and scores are not written.
 
-`--lean` is a reference for datatrove alone: a rule of length, ten regular expressions, the same MinHash.
+`--lean` is the least that such a run does: for datatrove a rule of length, ten regular expressions and the same
+MinHash; for speechmill the rules `length`, `speakable` (14 kinds, more than the ten) and `near_duplicate`. All other
+scores are computed there too.
+
+Processor seconds are those of every process that a command starts, sampled: on a shared machine they tell more
+than the clock. speechmill's start-up (imports, Ray and its workers) is told apart, and is in its seconds.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -51,11 +55,12 @@ from filters.speakable import find_unspeakable, unspeakable  # noqa: E402
 
 BELOW_TOKENS = 64  # the paper's
 ABOVE_ENGLISH = 0.8  # the paper's
+START = "imports, Ray and its workers"
 NEAR_DUPLICATE = "near_duplicate"  # the rule's name in a recipe
 N_GRAMS, BUCKETS, HASHES_PER_BUCKET = 5, 16, 8  # finds most pairs above (1/16) ** (1/8) = 0.71 of shared shingles
 SIDES = ("speechmill", "datatrove", "datatrove-split", "datatrove-columns")
-PR_SET_CHILD_SUBREAPER = 36  # of linux/prctl.h
-LEFT_BEHIND_SECONDS = 10  # that processes have to end when the command has
+MARK = "SPEECHMILL_BENCHMARK"  # in the environment of every process that is timed
+SAMPLED_SECONDS = 0.2
 BATCH = 1_000  # documents that a rule gets at a time, as many as a reader's batch
 LEAN_WORDS = (3, 60)
 LEAN_PATTERNS = [
@@ -190,9 +195,11 @@ def datatrove(rows: Path, folder: Path, python: Path, workers: int, side: str, l
     return Measured(side + ", lean" * lean, seconds, busy, kept, measured["stages"], measured["work"])
 
 
-def speechmill(rows: Path, folder: Path, workers: int, near: bool) -> Measured:
+def speechmill(rows: Path, folder: Path, workers: int, near: bool, lean: bool) -> Measured:
     """Run speechmill's side as its command; a pass ends when its last record is written."""
-    rules = ["speakable", {"length": {"below": BELOW_TOKENS}}, {"language": {"above": ABOVE_ENGLISH}}, "duplicate"]
+    rules: list[Any] = ["speakable", {"length": {"below": BELOW_TOKENS}}]
+    if not lean:
+        rules += [{"language": {"above": ABOVE_ENGLISH}}, "duplicate"]
     recipe = {
         "name": "speed",
         "sources": [{"name": "rows", "path": str(rows)}],
@@ -206,39 +213,49 @@ def speechmill(rows: Path, folder: Path, workers: int, near: bool) -> Measured:
     seconds, busy = timed([sys.executable, *command], folder)
     ends: dict[str, float] = {}
     work: dict[str, float] = {}
+    first = time.time()
     for record in run.glob("*/*.json"):
         if record.name != "manifest.json":
-            part = record.parent.name
-            ends[part] = max(ends.get(part, 0), record.stat().st_mtime)
-            work[part] = work.get(part, 0) + json.loads(record.read_text())["cost"]["seconds"]
+            part, end, cost = record.parent.name, record.stat().st_mtime, json.loads(record.read_text())["cost"]
+            ends[part] = max(ends.get(part, 0), end)
+            work[part] = work.get(part, 0) + cost["seconds"]
+            first = min(first, end - cost["seconds"])
     order = sorted(ends, key=ends.__getitem__)
-    begins = [started, *(ends[part] for part in order)]
-    stages = {part: ends[part] - begin for part, begin in zip(order, begins, strict=False)}
+    begins = [first, *(ends[part] for part in order)]
+    stages = {START: first - started} | {part: ends[part] - at for part, at in zip(order, begins, strict=False)}
     kept = json.loads((run / "filter" / "manifest.json").read_text())["rows_kept"]
-    return Measured("speechmill" if near else f"speechmill without {NEAR_DUPLICATE}", seconds, busy, kept, stages, work)
+    name = "speechmill" if near else f"speechmill without {NEAR_DUPLICATE}"
+    return Measured(name + ", lean" * lean, seconds, busy, kept, stages, work)
 
 
 def timed(command: list[str], folder: Path) -> tuple[float, float]:
     """Run a command from the project's folder; return its seconds and those of the processors it kept busy.
 
-    What it says goes to a file. Processes that it leaves behind become ours, so that theirs are
-    counted too (Linux alone; elsewhere they are not).
+    What it says goes to a file.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    log = folder / "log.txt"
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    log, mark = folder / "log.txt", f"{MARK}={uuid.uuid4().hex}"
+    environment = {**os.environ, **dict([mark.split("=")])}
     with log.open("w") as said:
         started = time.monotonic()
-        code = subprocess.run(command, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT, check=False).returncode
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=said, stderr=subprocess.STDOUT)
+        busy: dict[str, float] = {}
+        while process.poll() is None:
+            sample(busy, mark.encode())
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(SAMPLED_SECONDS)
         seconds = time.monotonic() - started
-    if code:
-        raise SystemExit(f"{' '.join(command)} failed ({code}):\n{log.read_text()[-3000:]}")
-    with suppress(ChildProcessError):  # there is none left
-        while time.monotonic() < started + seconds + LEFT_BEHIND_SECONDS:
-            time.sleep(0.0 if os.waitpid(-1, os.WNOHANG)[0] else 0.1)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} failed ({process.returncode}):\n{log.read_text()[-3000:]}")
+    return seconds, sum(busy.values())
+
+
+def sample(busy: dict[str, float], mark: bytes) -> None:
+    """Note the processor seconds, so far, of each process that has the mark in its environment (Linux alone)."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is none of ours
+            if folder.name in busy or mark in (folder / "environ").read_bytes():
+                fields = (folder / "stat").read_text().rpartition(") ")[2].split()
+                busy[folder.name] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def prepared(source: Path, rows: int | None, workers: int, folder: Path) -> tuple[Path, int]:
@@ -266,21 +283,27 @@ def print_stages(measured: Measured) -> None:
     """Print where one run's time went: stage by stage on the clock, and the work of all workers together."""
     print(f"\n{measured.name}: {measured.seconds:.1f} s, processors {measured.processor_seconds:.1f} s")
     other = measured.seconds - sum(measured.stages.values())
-    for stage, seconds in [*measured.stages.items(), ("start-up and end", other)]:
-        print(f"  {stage:<24} {seconds:8.1f} s on the clock")
+    for stage, seconds in [*measured.stages.items(), ("the rest", other)]:
+        print(f"  {stage:<30} {seconds:8.1f} s on the clock")
     for part, seconds in measured.work.items():
         print(f"    {part:<40} {seconds:8.1f} s of work")
 
 
 def print_table(runs: list[Measured], n_rows: int) -> None:
-    """Print the best run of each side, and how many times as long as the first it takes."""
+    """Print the best run of each side, and how many times as long (and as busy) as the first it is."""
     best = {run.name: run for run in sorted(runs, key=lambda run: -run.seconds)}
-    print(f"\n| {n_rows:,} rows | seconds | rows/s | times as long | processor seconds | rows kept |")
-    print("|---|---|---|---|---|---|")
+    ours = best[runs[0].name]
+    print(f"\n| {n_rows:,} rows | seconds | rows/s | times as long | processor seconds | times as busy | rows kept |")
+    print("|---|---|---|---|---|---|---|")
     for name in dict.fromkeys(run.name for run in runs):
-        run, longer = best[name], best[name].seconds / best[runs[0].name].seconds
-        rate, busy = n_rows / run.seconds, run.processor_seconds
-        print(f"| {name} | {run.seconds:.1f} | {rate:,.0f} | {longer:.1f} | {busy:.1f} | {run.kept:,} |")
+        run = best[name]
+        longer, busier = run.seconds / ours.seconds, run.processor_seconds / ours.processor_seconds
+        print(
+            f"| {name} | {run.seconds:.1f} | {n_rows / run.seconds:,.0f} | {longer:.1f} "
+            f"| {run.processor_seconds:.1f} | {busier:.1f} | {run.kept:,} |"
+        )
+    if START in ours.stages:
+        print(f"\n{ours.name} without {START}: {ours.seconds - ours.stages[START]:.1f} s")
 
 
 def main() -> None:
@@ -291,24 +314,23 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="of each side (default 2)")
     parser.add_argument("--repeats", type=int, default=1, help="rounds, of which each side's best counts (default 1)")
     parser.add_argument("--sides", choices=SIDES, nargs="+", default=SIDES, help="who runs (default: all, in turn)")
-    parser.add_argument("--lean", action="store_true", help="cheap rules, for datatrove alone")
+    parser.add_argument("--lean", action="store_true", help="fewer and cheaper rules")
     parser.add_argument("--no-near", action="store_true", help=f"speechmill without {NEAR_DUPLICATE}")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.inside:
         in_datatrove(given.rows, given.inside, given.workers, given.sides[0], given.lean)
         return
-    sides = [side for side in given.sides if side != "speechmill" or not given.lean]
-    if given.datatrove_python is None and sides != ["speechmill"]:
+    if given.datatrove_python is None and given.sides != ["speechmill"]:
         parser.error("--datatrove-python is needed: python -m venv DIRECTORY, then DIRECTORY/bin/python")
     runs = []
     with tempfile.TemporaryDirectory() as temporary:
         rows, n_rows = prepared(given.rows.absolute(), given.limit, given.workers, Path(temporary, "rows"))
         for _ in range(given.repeats):
-            for side in sides:
+            for side in given.sides:
                 with tempfile.TemporaryDirectory(dir=temporary) as name:
                     if side == "speechmill":
-                        run = speechmill(rows, Path(name), given.workers, not given.no_near)
+                        run = speechmill(rows, Path(name), given.workers, not given.no_near, given.lean)
                     else:
                         run = datatrove(rows, Path(name), given.datatrove_python, given.workers, side, given.lean)
                 print_stages(run)

@@ -117,6 +117,8 @@ def repeated_share(prompt: str, answer: str) -> float:
     1.0
     >>> repeated_share("Who wrote the play Hamlet?", "The man who wrote the play Hamlet is Shakespeare.")
     0.3333333333333333
+    >>> repeated_share("Name a colour of the rainbow, please.", "Name a colour of the rainbow, please.")
+    1.0
     """
     words = _words(answer)
     if len(words) < _FEWEST_WORDS:

@@ -105,9 +105,18 @@ def duplicate_key(text: str) -> str:
     Two different normalised texts among n share a key with probability about n² / 2**129:
     5e-26 for 6 million prompts. Texts with nothing but punctuation all have one key.
 
+    Rejected, where an earlier row has it:
+
     >>> duplicate_key("What is AI?") == duplicate_key(" what is ai ")
     True
+    >>> duplicate_key("It’s 1,000 km - isn’t it?") == duplicate_key("its 1000 km, isnt it")
+    True
+
+    Kept beside each other:
+
     >>> duplicate_key("What is 3 + 4?") == duplicate_key("What is 3 * 4?")
+    False
+    >>> duplicate_key("Who made C?") == duplicate_key("Who made C++?")
     False
     """
     return key_of(normalise(text))

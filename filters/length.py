@@ -159,6 +159,16 @@ def count_tokens(texts: Sequence[str], vocabulary: str = "gpt2") -> list[int]:
     [2, 0, 7]
     >>> count_tokens(["<|endoftext|>"])  # ordinary text: seven pieces, not one
     [7]
+
+    Kept by a threshold of 13:
+
+    >>> count_tokens(["Why do cats purr, and do lions as well?", "Name five rivers of Peru."])
+    [12, 6]
+
+    Rejected by it:
+
+    >>> count_tokens(["Describe a day in the life of a lighthouse keeper in winter.", "Is 4,096 more than 3.14159265?"])
+    [14, 13]
     """
     _encoding(vocabulary)
     column = arrow_column(texts)

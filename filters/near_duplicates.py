@@ -203,6 +203,15 @@ def find_near_duplicates(texts: Sequence[str], bucket: _Rows, row: _Rows, jaccar
     Args:
         texts: normalised, in the order in which they may stay.
         bucket, row: who shares a bucket, sorted by bucket and row; a number stands for one bucket of one band.
+
+    Rows 1 and 3 are rejected, for row 0 and row 2; kept are the first of each and two that are less alike:
+
+    >>> texts = ["name three animals that live in the cold north sea", "name three animals that live in the cold north",
+    ...          "write a short poem about a lighthouse keeper", "write a short poem about a lighthouse keeper now",
+    ...          "name three cities that lie on the cold north sea", "write a short story about a lighthouse keeper"]
+    >>> row, of = find_near_duplicates(texts, np.zeros(6, int), np.arange(6), 0.8)
+    >>> row.tolist(), of.tolist()
+    ([1, 3], [0, 2])
     """
     mates, row = np.unique(row, return_inverse=True)  # the others resemble nobody
     sketch = _Sketch([texts[mate] for mate in mates])

@@ -67,6 +67,16 @@ def predict_seconds(texts: Sequence[str]) -> list[float]:
 
     >>> predict_seconds(["", " ", "Hi", "What is the capital of Peru?", "Add 25 to 1,000."])
     [0.0, 0.0, 0.513, 1.868, 2.382]
+
+    Kept by a threshold of 3 seconds:
+
+    >>> predict_seconds(["Why do cats purr, and do lions as well?", "Name five rivers of Peru."])
+    [2.908, 1.827]
+
+    Rejected by it, the second for what its digits take to say:
+
+    >>> predict_seconds(["Describe a day in the life of a lighthouse keeper in winter.", "Is 4,096 over 3.14159265?"])
+    [3.428, 4.067]
     """
     seconds: list[float] = (np.maximum(sum_pairs(texts, _costs()), 0) / 1000).tolist()
     return seconds
