@@ -3,8 +3,9 @@
     python benchmarks/quantize_memory.py --rows 2000
 
 Writes a tts shard of that many rows of 30 s (FLAC at 22,050 Hz), loads a WhisperVQ of seeded weights, and goes
-through the step as beside a GPU: buffers of one shape, several batches a call, threads that decode ahead. Prints the
-peak of the process (VmHWM) and what it was when the model was loaded.
+through the step as beside a GPU: buffers of one shape, several batches a call, threads that decode ahead. What the GPU
+would compute is left out (every id is 0), since it takes no memory of the host. Prints the peak of the process (VmHWM)
+and what it was when the model was loaded.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "quantize")]
@@ -79,6 +81,7 @@ def main() -> None:
         tokenizer = quantize._tokenizer(recipe.quantize)
         assert isinstance(tokenizer, WhisperVQ)
         tokenizer._fix_shape()
+        tokenizer._find = lambda padded, _: torch.zeros(len(padded), 750, dtype=torch.int32)  # type: ignore[method-assign]
         WhisperVQ.device = property(lambda self: "as beside a GPU")  # type: ignore[assignment]
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
         before = peak_mib()
