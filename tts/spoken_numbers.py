@@ -64,7 +64,7 @@ _OPERATORS = {"x": "times", "×": "times", "*": "times", "/": "divided by", "÷"
 
 
 def _operator(match: Match[str]) -> str:
-    return f" {_OPERATORS[match[1]]} "
+    return f" {_OPERATORS[match[0].strip()]} "
 
 
 _NOUN = re.compile(r" (?!is\b|are\b|and\b|or\b|equals\b|gives\b|what\b|then\b|plus\b|minus\b|times\b)[a-z]{2}")
@@ -89,7 +89,7 @@ _SUM_WORDS = frozenset((
 # A lower-case plural after the number counts something: 1500 words. These end in s and do not.
 _NOT_PLURAL = frozenset((
     "was", "is", "has", "as", "its", "his", "this", "does", "us", "versus", "perhaps", "always", "mens", "womens",
-    "census", "olympics", "news", "sports", "politics", "crisis", "us", "class", "process", "business", "unless",
+    "census", "olympics", "news", "sports", "politics", "crisis", "class", "process", "business", "unless",
 ))  # fmt: skip
 _COUNTED = frozenset(("people", "men", "women", "children", "feet", "fish", "sheep", "mice"))
 _BEFORE_A_YEAR = frozenset(("In", "in", "Since", "since", "circa"))
@@ -131,7 +131,7 @@ def _in_context(text: str, last_word: str, next_word: str) -> str:
 
 
 _ENDINGS = (*with_digit("{}th"), "1st", "2nd", "3rd", "1ST", "2ND", "3RD", *with_digit("{}TH"))
-_LENGTH = r"(?:centi|milli|kilo)?met|feet|foot|inch|yard|mile"
+_LENGTH = r"(?:centi|milli|kilo)?met|feet|foot|inch|yard"
 
 _FIRST_RULES: tuple[Rule, ...] = (
     (tuple(NUMBERED), re.compile(rf"(?<!\w)({either(NUMBERED)}) ?(?=\d)"), lambda m: f"{NUMBERED[m[1]]} "),
@@ -145,7 +145,11 @@ _FIRST_RULES: tuple[Rule, ...] = (
 _LONG_RULES: tuple[Rule, ...] = (*LONG_NAME_RULES, *LONG_DATE_RULES)
 _SUM_RULES: tuple[Rule, ...] = (
     (("^",), re.compile(r"\^(?:(-?\d+)|\((-?\d+)\))"), _power),
-    (("x", "×"), re.compile(rf" ?[x×] ?(?=\d[\d.]* (?:{_LENGTH}))(?<=[a-z] [x×] )"), " by "),
+    (
+        (" x ", " × "),
+        re.compile(rf"(?<=[a-z\d]) [x×] (?=(?:\d[\d.]* [x×] )?\d[\d.]* (?:{_LENGTH}))"),
+        " by ",
+    ),
     (
         with_digit("{}x "),
         re.compile(r"(?<=\d)x(?= (?:faster|slower|more|as|better|larger|bigger|smaller|the)\b)"),
@@ -171,6 +175,7 @@ _NUMBER_RULES: tuple[Rule, ...] = (
     (("24/7", "24-7", "9/11"), re.compile(r"(?<![\w/-])(?:(24)[/-](7)|(9)/(11))(?![\w/-]| of\b)"), _pair),
     (("50/50", "20/20"), re.compile(r"(?<![\w/])([25]0)/\1(?![\w/])"), r"\1 \1"),
     (("x", "×"), re.compile(r"\d(?<![\w.]\d)\d*(?:[x×]\d+)+(?!\w|\.\d)"), _times_or_by),
+    (("x", "×", "*", "÷"), re.compile(r"(?<=/\d) ?([x×*÷]) ?(?=\d)|(?<=\d) ?([x×*÷]) ?(?=\d+/\d)"), _operator),
     *UNIT_RULES,
     *_SUM_RULES,
     (("-", "–", "—"), re.compile(rf"(?<![\w.-])({N})( - | ?(?:--|[-–—]) ?)({N})(?![\w-])"), _range),

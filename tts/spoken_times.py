@@ -135,9 +135,9 @@ DATE_RULES: tuple[Rule, ...] = (
         _slash_date,
     ),
     (
-        ("on ", "ue ", "nce ", "til"),
+        ("on ", "ue ", "nce ", "til", " through "),
         re.compile(
-            r"((?<!\w)(?:[Oo]n|[Dd]ue|[Ss]ince|until|till|from(?= [\d/]+ (?:until|till|through) \d)) )"
+            r"((?<!\w)(?:[Oo]n|[Dd]ue|[Ss]ince|until|till|through) |(?<![\w/.])(?=[\d/]+ (?:until|till|through) \d))"
             r"(\d{1,2})/(\d{1,2})(?![\w/]| of\b)"
         ),
         _slash_day,

@@ -201,6 +201,7 @@ PAIRS: dict[str, list[tuple[str, str]]] = {
         ("7/4/76", "July fourth, seventy-six"),
         ("9/11", "nine eleven"),
         ("Feb 29", "February twenty-ninth"),
+        ("a room for 8/9 through 8/12", "a room for August ninth through August twelfth"),
     ],
     "units": [
         ("5 km", "five kilometers"),
@@ -238,6 +239,9 @@ PAIRS: dict[str, list[tuple[str, str]]] = {
         ("the 3 km they walked", "the three kilometers they walked"),
         ("1 inch/hour", "one inch per hour"),
         ("snow fell at 2 inches/hour", "snow fell at two inches per hour"),
+        ("a rug of 4 x 6 ft", "a rug of four by six feet"),
+        ("9ft x 12ft", "nine feet by twelve feet"),
+        ("10 x 12 x 8 inches", "ten by twelve by eight inches"),
     ],
     "sums": [
         ("3 + 4 = 7", "three plus four equals seven"),
@@ -273,6 +277,8 @@ PAIRS: dict[str, list[tuple[str, str]]] = {
         ("x != y", "x not equal to y"),
         ("√16 = ±4", "square root of sixteen equals plus or minus four"),
         ("a 3x3 grid", "a three by three grid"),
+        ("4/5 x 1/3", "four fifths times one third"),
+        ("3 * 1/2", "three times one half"),
     ],
     "ranges": [
         ("10-20", "ten to twenty"),
