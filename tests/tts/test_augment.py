@@ -250,6 +250,8 @@ def test_a_narrow_band_is_flat_below_and_empty_above(band_hz: float) -> None:
     kept, gone = hz < 0.9 * band_hz, hz > 1.01 * band_hz
     assert decibels(spectra[1][kept].sum() / spectra[0][kept].sum()) == pytest.approx(0, abs=0.02)
     assert decibels(spectra[1][gone].mean() / spectra[1][kept].mean()) < -70  # rounding to int16 is at -75
+    together = np.fft.irfft(np.fft.rfft(narrow.astype(np.float64)) * np.conj(np.fft.rfft(white.astype(np.float64))))
+    assert int(np.argmax(together)) == 0, "in time with what it was"
     gain = np.abs(np.fft.rfft(low_pass(band_hz, RATE), 2**16))
     at = np.fft.rfftfreq(2**16, 1 / RATE)
     assert np.abs(20 * np.log10(gain[at < 0.9 * band_hz])).max() < 0.01
@@ -298,7 +300,15 @@ def test_short_recordings_go_round_without_a_click(tmp_path: Path) -> None:
     np.testing.assert_allclose(noise[period:], noise[:-period], atol=1.1)
 
 
-def test_each_row_hears_its_own_part_of_a_long_recording_at_the_clips_rate(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rate_hz", [8_000, 44_100, 48_000])
+def test_a_recording_sounds_as_high_as_it_is_at_any_rate(rate_hz: int, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "tone.wav", 0.5 * np.sin(2 * np.pi * 1000 / rate_hz * np.arange(3 * rate_hz)), rate_hz)
+    noisy, _ = augment(tones(1.0, peak=30), RATE, Drawn(snr_db=-40.0, noise="tone.wav"), 0, tmp_path)
+    power = np.abs(np.fft.rfft(noisy * np.hanning(noisy.size)))
+    assert np.argmax(power) * RATE / noisy.size == pytest.approx(1000, abs=1.5)
+
+
+def test_each_row_hears_its_own_part_of_a_long_recording(tmp_path: Path) -> None:
     at = np.arange(20 * 44_100) / 44_100
     soundfile.write(tmp_path / "sweep.flac", 0.5 * np.sin(2 * np.pi * (300 + 100 * at) * at), 44_100)
     speech = tones(0.5, peak=30)
