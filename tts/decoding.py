@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 from tts.transformer import LayerMemory
 
 ROOMS = (32, 64, 128, 256, 512, 768, 1024, 1536, 2304)
-"""How many places the memories have room for: a step attends to all of them, and they grow when they are full."""
+"""How many places the memories have room for: a step attends to all of them. Rooms are whole vectors of any kernel."""
 GPU_STEPS = 8
 """Between two looks at who has stopped: each waits for the GPU."""
 
@@ -28,22 +29,16 @@ class Sampling:
     top_k: int | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Batch:
     """The rows of a batch as a model has encoded them.
 
-    memories: of each layer
-    added:    (n, 1, width), added to every input of the decoder; None for nothing
+    encoded: (n, places, width), what the decoder attends to
+    added:   (n, 1, width), added to every input of the decoder; None for nothing
     """
 
-    memories: list[LayerMemory]
+    encoded: Tensor
     added: Tensor | None = None
-
-    def keep(self, rows: Tensor) -> None:
-        """Forget all rows but these."""
-        for memory in self.memories:
-            memory.keep(rows)
-        self.added = None if self.added is None else self.added[rows]
 
 
 class Model(Protocol):
@@ -60,7 +55,11 @@ class Model(Protocol):
     start: int
     stop: int | None
 
-    def step(self, tokens: Tensor, place: Tensor, batch: Batch) -> Tensor:
+    def remember(self, encoded: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield each layer's keys and values of what is encoded, (n, heads, places, d)."""
+        ...
+
+    def step(self, tokens: Tensor, place: Tensor, memories: Sequence[LayerMemory], added: Tensor | None) -> Tensor:
         """Return float32 (n, streams, vocabulary), what follows int64 (n, streams) at `place`, int64 (1,)."""
         ...
 
@@ -77,106 +76,178 @@ class Decoded:
     stopped: bool
 
 
-class _Going:
-    """A batch on its way. All that a step changes is changed in place, so that a CUDA graph can replay it."""
+Step = Callable[[], None]
+Record = Callable[[Step], Step]
+"""Does a step once, and returns what does the same again."""
 
-    def __init__(self, model: Model, batch: Batch, keys: Tensor, sampling: Sampling) -> None:
-        device = keys.device
-        self.model, self.batch, self.keys, self.sampling = model, batch, keys, sampling
-        self.tokens = torch.full((len(keys), model.streams), model.start, device=device)
-        self.said = torch.full((len(keys), model.streams, model.context), model.start, device=device)
-        self.place = torch.zeros(1, dtype=torch.int64, device=device)
 
-    def step(self) -> None:
-        logits = self.model.step(self.tokens, self.place, self.batch)
-        tokens = self.model.fed(choose(logits, self.keys, self.place, self.sampling), self.place)
+class CudaGraphs:
+    """Records steps as CUDA graphs. They share memory for what is in between: one runs at a time and leaves nothing."""
+
+    def __init__(self) -> None:
+        """Have no graph yet. Memory that all graphs of a pool have left cannot be given to another."""
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, step: Step) -> Step:
+        """Do a step, in which libraries set themselves up, and return its graph; recording runs nothing."""
+        step()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            step()
+        return graph.replay
+
+
+class Seats:
+    """Where the rows of a batch sit while they are decoded: memory that stays for the next batch.
+
+    All that a step reads and changes is here and is changed in place, so that a CUDA graph, recorded once for a number
+    of rows and a room, serves every later batch. Seats grow to what the largest batch and the longest row need.
+    """
+
+    def __init__(self, model: Model, recorder: Callable[[], Record] = CudaGraphs) -> None:
+        """Have no seats yet.
+
+        Args:
+            recorder: returns what records steps; asked again when the seats have grown, as all records are void then.
+        """
+        self.model, self._recorder = model, recorder
+        self.memories: list[LayerMemory] = []
+        self.added: Tensor | None = None
+        self.place = self.keys = self.tokens = self.said = torch.empty(0, dtype=torch.int64)
+        self.rows = self.room = 0
+        self._forget_records()
+
+    def _forget_records(self) -> None:
+        self._record: Record | None = None
+        self._recorded: dict[tuple[int, int, Sampling], Step] = {}
+
+    def take(self, batch: Batch, keys: Sequence[int], rows: int) -> None:
+        """Let a batch sit down on the first of `rows` seats; on the others sits whoever sat there."""
+        n, model, device = len(keys), self.model, batch.encoded.device
+        layers = model.remember(batch.encoded)
+        if rows > len(self.keys):
+            self._forget_records()
+            self.memories = []
+            self.place = torch.zeros(1, dtype=torch.int64, device=device)
+            self.keys = torch.zeros(rows, dtype=torch.int64, device=device)
+            self.tokens = torch.zeros(rows, model.streams, dtype=torch.int64, device=device)
+            self.said = torch.zeros(rows, model.streams, model.context, dtype=torch.int64, device=device)
+            self.added = None if batch.added is None else batch.added.new_zeros(rows, *batch.added.shape[1:])
+        for number, (cross_keys, cross_values) in enumerate(layers):
+            if number == len(self.memories):
+                self.memories.append(LayerMemory.empty(len(self.keys), cross_keys))
+            self.memories[number].cross_keys[:n] = cross_keys
+            self.memories[number].cross_values[:n] = cross_values
+        if self.added is not None and batch.added is not None:
+            self.added[:n] = batch.added
+        self.keys[:n] = torch.tensor(keys, dtype=torch.int64, device=device)
+        self.place.zero_()
+        self.tokens[:rows] = model.start
+        self.said[:rows] = model.start
+        self.rows, self.room = rows, 0
+
+    def widen(self, room: int) -> None:
+        """Give each row room for so many places, with nothing in what is new."""
+        if room > self.memories[0].keys.shape[2]:
+            self._forget_records()
+            for memory in self.memories:
+                memory.grow(room)
+        for memory in self.memories:
+            memory.keys[: self.rows, :, self.room : room] = 0
+            memory.values[: self.rows, :, self.room : room] = 0
+        self.room = room
+
+    def close_up(self, moves: Sequence[tuple[int, int]], rows: int) -> None:
+        """Move rows from seats to seats, and go on with the first `rows`."""
+        if moves:
+            origins, seats = torch.tensor(moves, device=self.keys.device).unbind(1)
+            for memory in self.memories:
+                memory.keys[seats, :, : self.room] = memory.keys[origins, :, : self.room]
+                memory.values[seats, :, : self.room] = memory.values[origins, :, : self.room]
+                memory.cross_keys[seats] = memory.cross_keys[origins]
+                memory.cross_values[seats] = memory.cross_values[origins]
+            for rowwise in (self.keys, self.tokens, self.said, *([] if self.added is None else [self.added])):
+                rowwise[seats] = rowwise[origins]
+        self.rows = rows
+
+    def advance(self, sampling: Sampling, graphs: bool) -> None:
+        """Do one step for all rows."""
+        key = (self.rows, self.room, sampling)
+        if not graphs:
+            self._step(*key)
+        elif key in self._recorded:
+            self._recorded[key]()
+        else:
+            self._record = self._record or self._recorder()
+            self._recorded[key] = self._record(partial(self._step, *key))
+
+    def _step(self, rows: int, room: int, sampling: Sampling) -> None:
+        tokens, added = self.tokens[:rows], None if self.added is None else self.added[:rows]
+        logits = self.model.step(tokens, self.place, [memory.part(rows, room) for memory in self.memories], added)
+        following = self.model.fed(choose(logits, self.keys[:rows], self.place, sampling), self.place)
         self.place.add_(1)
-        self.said.index_copy_(2, self.place, tokens[:, :, None])
-        self.tokens.copy_(tokens)
-
-    def grow(self, room: int) -> None:
-        for memory in self.batch.memories:
-            memory.grow(room)
-
-    def keep(self, numbers: list[int]) -> None:
-        rows = torch.tensor(numbers, device=self.keys.device)
-        self.batch.keep(rows)
-        self.keys, self.tokens, self.said = self.keys[rows], self.tokens[rows], self.said[rows]
+        self.said[:rows].index_copy_(2, self.place, following[:, :, None])
+        tokens.copy_(following)
 
 
 @torch.inference_mode()
 def decode(
-    model: Model, batch: Batch, limits: Sequence[int], keys: Sequence[int], sampling: Sampling, *, graphs: bool = False
+    seats: Seats,
+    batch: Batch,
+    limits: Sequence[int],
+    keys: Sequence[int],
+    sampling: Sampling,
+    *,
+    graphs: bool = False,
 ) -> list[Decoded]:
     """Return each row decoded until its stop, or its limit.
+
+    Half of the seats are given up when half of them are empty.
 
     Args:
         limits: most tokens of each row, under the model's context.
         keys: 64 bits of each row, from `row_key`: all that it draws from.
-        graphs: capture the step as a CUDA graph for each number of rows and room.
+        graphs: record steps and replay them. A batch then has a power of two of seats, so that there are few records.
     """
-    device = batch.memories[0].cross_keys.device
-    going = _Going(model, batch, torch.tensor(keys, dtype=torch.int64, device=device), sampling)
-    rows: list[int | None] = list(range(len(limits)))  # by place in the batch; None: ended
+    size = len(limits) if not graphs else 1 << (len(limits) - 1).bit_length()
+    seats.take(batch, keys, size)
+    rows: list[int | None] = [*range(len(limits)), *[None] * (size - len(limits))]  # by seat; None: it is empty
     ended: dict[int, Decoded] = {}
-    every = GPU_STEPS if device.type == "cuda" else 1
-    place, room = 0, 0
-    advance = going.step
+    every = GPU_STEPS if batch.encoded.device.type == "cuda" else 1
+    place, stop = 0, seats.model.stop
     while alive := [row for row in rows if row is not None]:
-        shrinks = 2 * len(alive) <= len(rows)
-        if shrinks:
-            going.keep([number for number, row in enumerate(rows) if row is not None])
-            rows = list(alive)
-        if place == room:
-            room = min(model.context, next(size for size in (*ROOMS, model.context) if size > place))
-            going.grow(room)
-            shrinks = True
-        if shrinks:
-            advance = _replayed(going.step) if graphs and device.type == "cuda" else going.step
-        until = min(room, place + every, *(limits[row] for row in alive))
+        while 2 * len(alive) <= size:
+            size = (size + 1) // 2
+        if size < len(rows):
+            moves = _moves(rows, size)
+            seats.close_up(moves, size)
+            for origin, seat in moves:
+                rows[seat] = rows[origin]
+            del rows[size:]
+        if place == seats.room:
+            seats.widen(next(room for room in (*ROOMS, seats.model.context) if room > place))
+        until = min(seats.room, place + every, *(limits[row] for row in alive))
         for _ in range(place, until):
-            advance()
-        stopped = _stopped(going, place, until)
+            seats.advance(sampling, graphs)
+        said = seats.said[:size, 0, place + 1 : until + 1]
+        stopped = [False] * size if stop is None else (said == stop).any(1).tolist()
         place = until
-        for number, row in enumerate(rows):
-            if row is not None and (stopped[number] or place == limits[row]):
-                ended[row] = _cut(going.said[number, :, 1 : place + 1].cpu().numpy(), model.stop)
-                rows[number] = None
+        for seat, row in enumerate(rows):
+            if row is not None and (stopped[seat] or place == limits[row]):
+                ended[row] = _cut(seats.said[seat, :, 1 : place + 1].numpy(force=True).copy(), stop)
+                rows[seat] = None
     return [ended[row] for row in range(len(limits))]
 
 
-def _stopped(going: _Going, place: int, until: int) -> list[bool]:
-    """Return of each row whether it stopped in the places after `place`, up to `until`."""
-    if going.model.stop is None:
-        return [False] * len(going.tokens)
-    stopped: list[bool] = (going.said[:, 0, place + 1 : until + 1] == going.model.stop).any(1).tolist()
-    return stopped
+def _moves(rows: Sequence[int | None], size: int) -> list[tuple[int, int]]:
+    """Return (from, to) of the rows beyond the first `size` seats, to seats that are empty among them."""
+    empty = (seat for seat in range(size) if rows[seat] is None)
+    return [(seat, next(empty)) for seat in range(size, len(rows)) if rows[seat] is not None]
 
 
 def _cut(said: NDArray[np.int64], stop: int | None) -> Decoded:
     stops = np.flatnonzero(said[0] == stop)
     return Decoded(said[:, : stops[0]] if stops.size else said, stops.size > 0)
-
-
-def _replayed(step: Callable[[], None]) -> Callable[[], None]:
-    """Return a function that does `step` when first called, and then replays its capture.
-
-    The first call is an ordinary step: libraries set themselves up in it. Capturing runs nothing.
-    """
-    graph: torch.cuda.CUDAGraph | None = None
-
-    def advance() -> None:
-        nonlocal graph
-        if graph is None:
-            step()
-            torch.cuda.synchronize()
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                step()
-        else:
-            graph.replay()
-
-    return advance
 
 
 def choose(logits: Tensor, keys: Tensor, place: Tensor, sampling: Sampling) -> Tensor:

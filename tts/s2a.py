@@ -9,7 +9,7 @@ them for the next codebook's.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tts import whisperspeech_checkpoint as checkpoint
-from tts.decoding import Batch, Sampling, decode
+from tts.decoding import Batch, Sampling, Seats, decode
 from tts.token_table import TokenTable
-from tts.transformer import Decoder, Encoder, Rotary, Shape
+from tts.transformer import Decoder, Encoder, LayerMemory, Rotary, Shape
 from tts.whisperspeech_languages import LANGUAGES
 
 QUANTIZERS = 4
@@ -87,7 +87,10 @@ class S2A(nn.Module):
             TokenTable(weights, f"embds.embeddings.{n}", CODES, 2, width, config["atoks_width"])
             for n in range(QUANTIZERS)
         )
+        self.forbidden: Tensor
+        self.register_buffer("forbidden", torch.arange(CODES + 2) >= CODES)
         weights.refuse_rest(_OF_TRAINING)
+        self.seats = Seats(self)
 
     def _load_inputs(self, config: dict[str, object], weights: checkpoint.Weights, width: int) -> None:
         """Load what turns sound tokens, a speaker and conditions into (..., width)."""
@@ -127,17 +130,19 @@ class S2A(nn.Module):
         x = self.encoder(self.into(self.sounds(torch.from_numpy(places).to(device))))
         voices = functional.normalize(speakers.to(device, dtype), dim=-1)
         x = x + (self.speakers(voices) + self.conditions.to(dtype)).unsqueeze(1)
-        return Batch(self.decoder.remember(x))
+        return Batch(x)
 
-    def step(self, tokens: Tensor, place: Tensor, batch: Batch) -> Tensor:
+    def remember(self, encoded: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield each layer's keys and values of what is encoded."""
+        return self.decoder.remember(encoded)
+
+    def step(self, tokens: Tensor, place: Tensor, memories: Sequence[LayerMemory], added: Tensor | None) -> Tensor:
         """Return float32 (n, 4, 1026), as `decoding.Model.step` says."""
         x = torch.stack([table(tokens[:, n]) for n, table in enumerate(self.tables)]).sum(0)
-        x = self.decoder.step(x[:, None], batch.memories, place)
+        x = self.decoder.step(x[:, None], memories, place)
         parts = functional.gelu(self.split(x)).view(len(tokens), QUANTIZERS, -1)
         logits = torch.stack([_logits(table, parts[:, n]) for n, table in enumerate(self.tables)], dim=1)
-        logits = logits.float() * self.loudness
-        logits[..., CODES:] = -torch.inf
-        return logits
+        return (logits.float() * self.loudness).masked_fill(self.forbidden, -torch.inf)
 
     def fed(self, chosen: Tensor, place: Tensor) -> Tensor:
         """Return the chosen codes where their codebook has begun, and the start before."""
@@ -155,7 +160,8 @@ class S2A(nn.Module):
     ) -> list[NDArray[np.int64]]:
         """Return the codes of each utterance, int64 (4, 3 * n_tokens - 4)."""
         limits = [FRAMES_PER_TOKEN * len(ids) - 1 for ids in sounds]
-        rows = decode(self, self.encode(sounds, speakers), limits, keys, sampling, graphs=graphs)
+        batch = self.encode(sounds, speakers)
+        rows = decode(self.seats, batch, limits, keys, sampling, graphs=graphs and batch.encoded.is_cuda)
         return [_undelayed(row.tokens) for row in rows]
 
 

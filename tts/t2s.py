@@ -8,7 +8,7 @@ means to forbid them, and its mask lies on the wrong axis.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tts import whisperspeech_checkpoint as checkpoint
-from tts.decoding import Batch, Decoded, Sampling, decode
+from tts.decoding import Batch, Decoded, Sampling, Seats, decode
 from tts.token_table import TokenTable
-from tts.transformer import Decoder, Encoder, Shape
+from tts.transformer import Decoder, Encoder, LayerMemory, Shape
 from tts.whisperspeech_languages import LANGUAGES
 
 TOKENS_PER_SECOND = 25
@@ -86,6 +86,7 @@ class T2S(nn.Module):
         self.decoder = Decoder(weights, "decoder", 2 * config["depth"] - encoder_depth, shape, None)
         weights.refuse_rest()
         self.codebook: NDArray[np.float32] = self.table.frozen.numpy()
+        self.seats = Seats(self)
 
     @property
     def most_bytes(self) -> int:
@@ -110,13 +111,16 @@ class T2S(nn.Module):
         encoded_texts = self.encoder(x + self.text_positions.to(x.dtype))
         rates = [min(int(rate / MOST_CPS * self.cps_bins), self.cps_bins - 1) for rate in cps]
         added = self.cps(torch.tensor(rates, device=device))[:, None]
-        return Batch(self.decoder.remember(encoded_texts), added)
+        return Batch(encoded_texts, added)
 
-    def step(self, tokens: Tensor, place: Tensor, batch: Batch) -> Tensor:
+    def remember(self, encoded: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield each layer's keys and values of what is encoded."""
+        return self.decoder.remember(encoded)
+
+    def step(self, tokens: Tensor, place: Tensor, memories: Sequence[LayerMemory], added: Tensor | None) -> Tensor:
         """Return float32 (n, 1, vocabulary), as `decoding.Model.step` says."""
         x = self.table(tokens)
-        x = x + self.sound_positions[place].to(x.dtype) + batch.added
-        x = self.decoder.step(x, batch.memories, place)
+        x = self.decoder.step(x + self.sound_positions[place].to(x.dtype) + added, memories, place)
         logits: Tensor = self.table.logits(x).float() * self.loudness
         return logits.masked_fill(self.forbidden, -torch.inf)
 
@@ -139,8 +143,8 @@ class T2S(nn.Module):
 
         Args:
             cps: characters a second of each text; None: 15.
-            graphs: replay CUDA graphs, as `decode` says.
+            graphs: replay CUDA graphs, on a GPU.
         """
         most = min(most_tokens or self.context, self.context - 1)
         batch = self.encode(texts, language, cps or [15.0] * len(texts))
-        return decode(self, batch, [most] * len(texts), keys, sampling, graphs=graphs)
+        return decode(self.seats, batch, [most] * len(texts), keys, sampling, graphs=graphs and batch.encoded.is_cuda)

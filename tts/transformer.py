@@ -8,7 +8,7 @@ not at every step, and a step looks at as many places as are in use, not at all.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -70,15 +70,23 @@ class LayerMemory:
     cross_keys: Tensor
     cross_values: Tensor
 
-    def grow(self, room: int) -> None:
-        """Make room for more places."""
-        more = (0, 0, 0, room - self.keys.shape[2])
-        self.keys, self.values = functional.pad(self.keys, more), functional.pad(self.values, more)
+    @classmethod
+    def empty(cls, rows: int, like: Tensor) -> LayerMemory:
+        """Return memory for so many rows of what is encoded, (n, heads, places, d), and for nothing that is said."""
+        said, cross = (like.new_zeros(rows, like.shape[1], places, like.shape[3]) for places in (0, like.shape[2]))
+        return cls(said, said, cross, torch.zeros_like(cross))
 
-    def keep(self, rows: Tensor) -> None:
-        """Forget all rows but these."""
-        self.keys, self.values = self.keys[rows], self.values[rows]
-        self.cross_keys, self.cross_values = self.cross_keys[rows], self.cross_values[rows]
+    def grow(self, room: int) -> None:
+        """Make room for so many places."""
+        more = (0, 0, 0, room - self.keys.shape[2])
+        self.keys = functional.pad(self.keys, more)
+        self.values = functional.pad(self.values, more)
+
+    def part(self, rows: int, room: int) -> LayerMemory:
+        """Return the first rows and places, of the same memory."""
+        return LayerMemory(
+            self.keys[:rows, :, :room], self.values[:rows, :, :room], self.cross_keys[:rows], self.cross_values[:rows]
+        )
 
 
 class SelfAttention(nn.Module):
@@ -108,7 +116,10 @@ class SelfAttention(nn.Module):
         return _joined(self.out, mixed)
 
     def step(self, x: Tensor, memory: LayerMemory, turn: Rotary | None, place: Tensor, seen: Tensor) -> Tensor:
-        """Return (n, 1, width) for one more place, int64 (1,), which is remembered; `seen` says which places are."""
+        """Return (n, 1, width) for one more place, int64 (1,), which is remembered.
+
+        `seen` is added to the products, (1, 1, 1, room): 0 for what is said, -inf for what is not yet.
+        """
         query, key, value = self.split(x, turn, place)
         memory.keys.index_copy_(2, place, key)
         memory.values.index_copy_(2, place, value)
@@ -132,7 +143,7 @@ class CrossAttention(nn.Module):
     def remember(self, encoded: Tensor, turn: Rotary | None, places: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys and values (n, heads, t, d) of float (n, t, width)."""
         key, value = (_heads(part, self.n_heads) for part in self.key_value(encoded).chunk(2, dim=-1))
-        return (key if turn is None else turn(key, places)).contiguous(), value.contiguous()
+        return key if turn is None else turn(key, places), value
 
     def step(self, x: Tensor, memory: LayerMemory, turn: Rotary | None, place: Tensor) -> Tensor:
         """Return (n, 1, width) for one place."""
@@ -216,24 +227,20 @@ class Decoder(nn.Module):
         self.ln_post = Norm(weights, f"{at}.ln_post", shape.width)
 
     def bytes_per_row(self, places: int, encoded: int, item_bytes: int) -> int:
-        """Return about how much memory a row of so many places takes: while memories grow, the said part twice."""
-        return len(self.layers) * 2 * (2 * places + encoded) * self.width * item_bytes
+        """Return how much memory a row of so many places takes."""
+        return len(self.layers) * 2 * (places + encoded) * self.width * item_bytes
 
-    def remember(self, encoded: Tensor) -> list[LayerMemory]:
-        """Return what each layer needs of float (n, t, width), with no room yet for what will be said."""
+    def remember(self, encoded: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield each layer's keys and values, (n, heads, t, d), of float (n, t, width)."""
         places = torch.arange(encoded.shape[1], device=encoded.device) * self.key_spacing
-        memories = []
         for layer in self.layers:
             assert isinstance(layer, Layer)
-            keys, values = layer.cross_attn.remember(encoded, self.turn, places)
-            none = keys.new_empty(*keys.shape[:2], 0, keys.shape[3])
-            memories.append(LayerMemory(none, none, keys, values))
-        return memories
+            yield layer.cross_attn.remember(encoded, self.turn, places)
 
     def step(self, x: Tensor, memories: Sequence[LayerMemory], place: Tensor) -> Tensor:
         """Return (n, 1, width) for float (n, 1, width) at `place`, int64 (1,), the next one of every row."""
-        room = memories[0].keys.shape[2]
-        seen = (torch.arange(room, device=x.device) <= place)[None, None, None]
+        unseen = torch.arange(memories[0].keys.shape[2], device=x.device) > place
+        seen = torch.zeros_like(unseen, dtype=x.dtype).masked_fill(unseen, -torch.inf)[None, None, None]
         for layer, memory in zip(self.layers, memories, strict=True):
             assert isinstance(layer, Layer)
             x = layer.step(x, memory, self.turn, place, seen)

@@ -32,12 +32,14 @@ class Size(NamedTuple):
     stop_loudness: float  # so that rows stop at places of their own
 
 
-# tiny and small are upstream's (`_make_model`), at lengths that upstream's code gets through; full has its lengths too.
+# tiny and small are upstream's (`_make_model`), at lengths that its code gets through; full has its lengths, and
+# published both.
 SIZES = {
     "micro": Size(2, 2, 16, 2, 130, 70, 14.0),
     "tiny": Size(4, 6, 64, 4, 130, 70, 80.0),
-    "small": Size(12, 12, 64, 4, 130, 70, 60.0),
+    "small": Size(12, 12, 64, 4, 130, 24, 60.0),
     "full": Size(2, 2, 16, 2, 550, 750, 14.0),
+    "published": Size(12, 12, 64, 4, 550, 750, 60.0),
 }
 T2S_TUNABLES: dict[str, Any] = {
     "init_std": 1, "embeddings_std": 0.01, "embeddings_lr_scale": 5, "embedding_projector_lr_scale": 2.5,

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
 import numpy as np
 import pytest
+import seeded_speech as seeded
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from tts.decoding import Batch, Sampling, choose, decode, gumbel, row_key
+from quantize.one_thread import one_thread
+from tts.decoding import Batch, Model, Sampling, Seats, Step, choose, decode, gumbel, row_key
+from tts.s2a import S2A
+from tts.t2s import T2S
 from tts.transformer import LayerMemory
 
 PLACE = torch.tensor([3])
@@ -69,15 +79,21 @@ class Counter:
     def __init__(self) -> None:
         self.fed_rows: list[int] = []
 
-    def step(self, tokens: Tensor, place: Tensor, batch: Batch) -> Tensor:
+    def remember(self, encoded: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        yield encoded[:, None], encoded[:, None]
+
+    def step(self, tokens: Tensor, place: Tensor, memories: Sequence[LayerMemory], added: Tensor | None) -> Tensor:
         self.fed_rows.append(len(tokens))
-        memory = batch.memories[0]
+        (memory,) = memories
         memory.keys.index_copy_(2, place, tokens[:, :, None, None].float())
         assert memory.keys.shape[2] > int(place)
-        assert batch.added is not None
-        seen = memory.keys[:, 0, : int(place) + 1, 0]
-        assert torch.equal(seen, torch.arange(int(place) + 1.0).expand(len(tokens), -1))
-        following = torch.where(tokens[:, 0] + 1 > batch.added[:, 0, 0], 0, tokens[:, 0] + 1)
+        assert added is not None
+        assert torch.equal(memory.cross_keys[:, 0, 0], added[:, 0])
+        going = added[:, 0, 0] >= place
+        seen = memory.keys[going, 0, : int(place) + 1, 0]
+        assert torch.equal(seen, torch.arange(int(place) + 1.0).expand(len(seen), -1))
+        assert not memory.keys[going, :, int(place) + 1 :].any()
+        following = torch.where(tokens[:, 0] + 1 > added[:, 0, 0], 0, tokens[:, 0] + 1)
         return torch.nn.functional.one_hot(following.long(), 700)[:, None].float()
 
     def fed(self, chosen: Tensor, place: Tensor) -> Tensor:
@@ -85,21 +101,106 @@ class Counter:
 
 
 def counting(ends: list[int]) -> Batch:
-    none = torch.zeros(len(ends), 1, 0, 1)
-    cross = torch.zeros(len(ends), 1, 2, 1)
-    return Batch([LayerMemory(none, none, cross, cross)], torch.tensor(ends, dtype=torch.float32)[:, None, None])
+    numbers = torch.tensor(ends, dtype=torch.float32)[:, None, None]
+    return Batch(numbers, numbers)
 
 
-@pytest.mark.parametrize("ends", [[5], [40, 3, 130, 0, 31, 32, 33, 64, 500], [7, 7, 7]])
+ENDS = [[5], [40, 3, 130, 0, 31, 32, 33, 64, 500], [7, 7, 7], [0, 599]]
+
+
+@pytest.mark.parametrize("ends", ENDS)
 def test_rows_end_by_themselves_and_leave_the_batch(ends: list[int]) -> None:
     model = Counter()
-    rows = decode(model, counting(ends), [599] * len(ends), [0] * len(ends), Sampling(0))
+    limits = [599] * len(ends)
+    rows = decode(Seats(model), counting(ends), limits, [0] * len(ends), Sampling(0))
     assert [row.tokens[0].tolist() for row in rows] == [list(range(1, end + 1)) for end in ends]
-    assert all(row.stopped for row in rows)
+    assert [row.stopped for row in rows] == [end < 599 for end in ends]
     assert sum(model.fed_rows) <= 2 * sum(end + 1 for end in ends)
 
 
 def test_rows_end_at_their_limits() -> None:
-    rows = decode(Counter(), counting([599, 599, 20]), [10, 300, 300], [0] * 3, Sampling(0))
+    rows = decode(Seats(Counter()), counting([599, 599, 20]), [10, 300, 300], [0] * 3, Sampling(0))
     assert [row.tokens.shape[1] for row in rows] == [10, 300, 20]
     assert [row.stopped for row in rows] == [False, False, True]
+
+
+def test_seats_serve_one_batch_after_another() -> None:
+    seats = Seats(Counter())
+    for ends in (*ENDS, *ENDS[::-1]):
+        rows = decode(seats, counting(ends), [599] * len(ends), [0] * len(ends), Sampling(0))
+        assert [row.tokens[0].tolist() for row in rows] == [list(range(1, end + 1)) for end in ends]
+
+
+class Tape(TorchDispatchMode):
+    """What a CUDA graph does with a step, on a CPU: the calls with the memory they had, and no line of Python."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Any] = []
+
+    def __torch_dispatch__(self, call: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = call(*args, **(kwargs or {}))
+        self.calls.append((call, args, kwargs or {}, made))
+        return made
+
+    def replay(self) -> None:
+        for call, args, kwargs, made in self.calls:
+            again = call(*args, **kwargs)
+            for before, now in zip(pytree.tree_leaves(made), pytree.tree_leaves(again), strict=True):
+                if isinstance(now, Tensor) and before.data_ptr() != now.data_ptr():
+                    before.copy_(now)
+
+
+class Tapes:
+    """Records steps, and counts them."""
+
+    recorders = 0
+    recorded = 0
+    names: ClassVar[set[str]] = set()
+
+    def __init__(self) -> None:
+        Tapes.recorders += 1
+
+    def __call__(self, step: Step) -> Step:
+        Tapes.recorded += 1
+        with Tape() as tape:
+            step()
+        Tapes.names |= {str(call) for call, *_ in tape.calls}
+        return tape.replay
+
+
+# What waits for the GPU, or copies from the CPU, and cannot be in a graph.
+NOT_IN_GRAPHS = {f"aten.{name}.default" for name in ("_local_scalar_dense", "nonzero", "lift_fresh", "is_nonzero")}
+
+
+@pytest.mark.parametrize("sampling", [Sampling(0), Sampling(0.7), Sampling(1.0, top_k=20)])
+def test_recorded_steps_are_the_steps_for_every_later_batch(sampling: Sampling, tmp_path: Path) -> None:
+    model = T2S(seeded.write_t2s(tmp_path / "t2s.model", "micro"))
+    check_recorded(model, lambda n: model.encode(seeded.texts(40)[n], "en", [15.0] * len(range(40)[n])), sampling, 69)
+
+
+def test_recorded_steps_of_codes_are_the_steps(tmp_path: Path) -> None:
+    model = S2A(seeded.write_s2a(tmp_path / "s2a.model", "micro"))
+    sounds, speakers = seeded.sounds(40), torch.from_numpy(seeded.speakers(40))
+    check_recorded(model, lambda n: model.encode(sounds[n], speakers[n]), Sampling(0.7), 200)
+
+
+def check_recorded(model: Model, encode: Callable[[slice], Batch], sampling: Sampling, longest: int) -> None:
+    """Compare batches of many sizes, recorded, with the same rows as each step was done."""
+    Tapes.recorders = Tapes.recorded = 0
+    Tapes.names = set()
+    seats, plain = Seats(model, Tapes), Seats(model)
+    steps = 0
+    with one_thread():
+        for batch in (slice(0, 3), slice(3, 12), slice(12, 17), slice(17, 18), slice(18, 34), slice(34, 40)):
+            numbers = range(40)[batch]
+            limits, keys = [longest - 3 * number for number in numbers], [17 * number for number in numbers]
+            steps += max(limits)
+            recorded = decode(seats, encode(batch), limits, keys, sampling, graphs=True)
+            done = decode(plain, encode(batch), limits, keys, sampling)
+            for one, other in zip(recorded, done, strict=True):
+                assert one.stopped == other.stopped
+                assert np.array_equal(one.tokens, other.tokens)
+    assert Tapes.recorders >= 2  # seats grew, and old records were void
+    assert 0 < Tapes.recorded < steps / 3  # later batches found theirs
+    assert not Tapes.names & NOT_IN_GRAPHS

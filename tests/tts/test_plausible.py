@@ -22,7 +22,7 @@ def fault(n_tokens: int, stopped: bool = True, text: str = TEXT) -> str | None:
 def test_lengths_about_those_of_the_text_are_speech() -> None:
     assert fault(110) is fault(45) is fault(299) is None
     assert fault(10, text="Yes.") is fault(41, text="Yes.") is None
-    assert fault(43) == "too short: 43 tokens (1.72 s) for 66 characters (4.40 s at 15/s)"
+    assert fault(43) == "too short: 43 tokens (1.72 s) for 66 characters (4.40 s at 15 a second)"
     assert (fault(301) or "").startswith("too long: 301 tokens (12.04 s)")
     assert (fault(42, text="Yes.") or "").startswith("too long: ")
     assert (fault(0, text="a") or "").startswith("too short: 0 tokens")
@@ -31,7 +31,7 @@ def test_lengths_about_those_of_the_text_are_speech() -> None:
 
 @pytest.mark.parametrize("period", [1, 2, 7, 32])
 def test_a_pattern_that_repeats_is_a_loop(period: int) -> None:
-    tokens = np.random.default_rng(1).permutation(500)[:110]
+    tokens = np.random.default_rng(1).permutation(500)[:130]
     assert longest_loop(tokens) == (0, 0)
     tokens[30 : 30 + 52 + period] = np.resize(np.arange(period), 52 + period)
     assert longest_loop(tokens)[1] == 52

@@ -36,7 +36,7 @@ S2A_MODELS = {
     "s2a-micro-cond": (("micro", True), 104, 35, (32,), 1),
     "s2a-full": (("full", False), 8, 749, (8,), 4),
     "s2a-tiny": (("tiny", False), 104, 35, (8,), 15),
-    "s2a-small": (("small", False), 104, 35, (8,), 60),
+    "s2a-small": (("small", False), 104, 8, (8,), 60),
 }
 
 

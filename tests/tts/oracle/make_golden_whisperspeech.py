@@ -135,7 +135,7 @@ MODELS = {
     "s2a-micro-cond": lambda: speak_s2a(s2a("micro", True), seeded.sounds(104, 35), seeded.speakers()),
     "s2a-full": lambda: speak_s2a(s2a("full"), seeded.sounds(8, 749), seeded.speakers(8)),
     "s2a-tiny": lambda: speak_s2a(s2a("tiny"), seeded.sounds(104, 35), seeded.speakers()),
-    "s2a-small": lambda: speak_s2a(s2a("small"), seeded.sounds(104, 35), seeded.speakers()),
+    "s2a-small": lambda: speak_s2a(s2a("small"), seeded.sounds(104, 8), seeded.speakers()),
     "vocos": vocos,
 }
 
