@@ -54,7 +54,11 @@ _WITHIN = (
     r"(?:information|data|words|numbers|figures) (?:in|from) (?:the|this) (?:chart|table|graph|diagram|passage|picture)"
 )
 _GIVEN_THE = r"given (?:the|this) (?:graph|chart|table|diagram|figure|picture|image|map|passage|excerpt),"
-_IN_THIS = r"(?:in|of|from) this (?:image|picture|photo|passage|graph|chart|diagram|table|map)"
+_SHOWN_THING = (
+    r"(?:image|picture|photo|passage|graph|chart|diagram|table|map|paragraph|excerpt|article|essay|poem|text|sentence"
+    r"|code|code snippet|snippet|e-?mail|conversation|dialogue|document)(?! of\b)"
+)
+_IN_THIS = rf"(?:in|of|from|about|to|with|does|did|is) this {_SHOWN_THING}"
 _IN_THE = r"in the (?:picture|image|photo)\?"
 _DATA = r"(?:data|table|graph|chart|map|text|image|picture|information) (?:provided|shown|given)"
 _NEAR = re.compile(
@@ -80,7 +84,11 @@ _NEAR_CUES = (
     "in the image", "in the photo",
 )  # fmt: skip
 _AFTER = re.compile(r"[:\n\"“‘]\s{0,20}\S|[.?!]['\")]?\s+\w+\W+\w+\W+\w|,\s+['\"“\d]|\s[-–—]\s\w")
-_BEFORE = re.compile(r"\w+\W+\w+\W+\w+\W+\w.{0,400}[.?!:\n\"”]", re.S)
+_BEFORE = re.compile(
+    r"\w+\W+\w+\W+\w+\W+\w.{0,400}[.?!:\n\"”]"
+    r"|\w\W+\w.{0,400} (?:What|Which|Who|Why|How|Is|Are|Was|Does|Did) ",  # a text without a full stop, and a question
+    re.S,
+)
 _QUOTED = re.compile(r"[\"“][^\"”\n]{6,}[\"”]|(?<!\w)['‘][^'’\n]{8,}['’](?!\w)")
 _OPENING = r"(?:[:：]\s{0,20}[\"'“‘«?.]{0,2}|(?<![\w.,!?)\]*\"'”’])[\"“‘«'(\[{])"
 _OPEN_END = re.compile(_OPENING + "$")
@@ -114,6 +122,7 @@ def find_missing_context(text: str) -> str | None:
 
     >>> find_missing_context("Paraphrase the following sentence: The cat sat on the mat.")
     >>> find_missing_context("Plants need light to grow. What is the topic of the above sentence?")
+    >>> find_missing_context("Write a poem where each line in this poem ends in a vowel.")
     >>> find_missing_context("What is the main idea of the passage above?")
     'passage above'
     >>> find_missing_context("Given the following table, which row is largest?")
@@ -136,9 +145,11 @@ def _find_back(text: str) -> str | None:
 
 def _find_near(text: str) -> str | None:
     near = _search(_NEAR, _NEAR_CUES, text)
-    if near and not _AFTER.search(text, near.end()) and not _BEFORE.search(text, 0, near.start()):
-        return None if _QUOTED.search(text) else text[slice(*near.span())]
-    return None
+    if near is None or _AFTER.search(text, near.end()) or _BEFORE.search(text, 0, near.start()) or _QUOTED.search(text):
+        return None
+    words = text[slice(*near.span())]
+    a_thing = f" a {words.split()[-1].lower()} "  # "Write a poem ... in this poem"
+    return None if a_thing in text[: near.start()].lower() else words
 
 
 def _search(pattern: re.Pattern[str], cues: tuple[str, ...], text: str) -> re.Match[str] | None:

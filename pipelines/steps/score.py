@@ -141,7 +141,7 @@ def _options(recipe: Recipe) -> dict[str, object]:
 PASS = Pass(
     key="score",
     needs=("read",),
-    version=2,
+    version=3,
     options=_options,
     units=shard_units("read"),
     run=_run,
