@@ -26,6 +26,7 @@ CPU_ROWS = 8
 MOST_ROWS = 256
 """More rows make a step no faster for each, and other work wait longer."""
 MEMORY_SHARE = 0.6
+"""Of the free memory that rows may take for good; encoding a batch needs some for a while."""
 BATCHES = 4
 """That are taken at once, so that the rows of each can be of about the same length."""
 
@@ -73,12 +74,15 @@ class Talker:
         self.usage["retries"] += sum(answer.attempts - 1 for answer in answers if isinstance(answer, Spoken))
 
 
-def load_talker(options: WhisperSpeechOptions, path: Path, compute: Compute) -> Talker:
+def load_talker(
+    options: WhisperSpeechOptions, path: Path, compute: Compute, memory_share: float = MEMORY_SHARE
+) -> Talker:
     """Load a T2S. Raises ValueError, naming the file, for a checkpoint that is not implemented."""
     on = device_of(compute)
     t2s = T2S(path)
     place_model(t2s, on, DTYPES[compute.precision])
-    rows = rows_that_fit(t2s.decoder.bytes_per_row(t2s.context, t2s.text_places, item_bytes(compute)), on, compute)
+    row = t2s.decoder.bytes_per_row(t2s.context, t2s.text_places, item_bytes(compute))
+    rows = rows_that_fit(row, on, compute, memory_share)
     return Talker(t2s, options, compute, on, rows)
 
 
@@ -96,14 +100,15 @@ def item_bytes(compute: Compute) -> int:
     return torch.finfo(DTYPES[compute.precision]).bits // 8
 
 
-def rows_that_fit(bytes_per_row: int, on: torch.device, compute: Compute) -> int:
-    """Return how many rows a batch has: as asked for, else as the GPU's free memory allows, else 8."""
+def rows_that_fit(bytes_per_row: int, on: torch.device, compute: Compute, memory_share: float) -> int:
+    """Return how many rows a batch has: as asked for, else a power of two that the GPU's free memory allows, else 8."""
     if compute.batch_size is not None:
         return compute.batch_size
     if on.type != "cuda":
         return CPU_ROWS
     free, total = torch.cuda.mem_get_info(on)
-    return max(1, min(MOST_ROWS, int(MEMORY_SHARE * min(free, total * compute.gpu_share) / bytes_per_row)))
+    rows = int(memory_share * min(free, total * compute.gpu_share) / bytes_per_row)
+    return min(MOST_ROWS, 1 << max(0, rows.bit_length() - 1))
 
 
 def batches(lengths: Sequence[int], rows: int) -> Iterator[list[int]]:

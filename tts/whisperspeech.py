@@ -20,7 +20,18 @@ from tts.piecewise import Piece, speak_requests
 from tts.plausible import audio_fault
 from tts.s2a import S2A
 from tts.t2s import T2S
-from tts.talker import BATCHES, DTYPES, batches, item_bytes, load_talker, located, room, rows_that_fit, voices
+from tts.talker import (
+    BATCHES,
+    DTYPES,
+    MEMORY_SHARE,
+    batches,
+    item_bytes,
+    load_talker,
+    located,
+    room,
+    rows_that_fit,
+    voices,
+)
 from tts.transformer import place_model
 from tts.vocos import SAMPLE_RATE_HZ, Vocos
 from tts.whisperspeech_options import WhisperSpeechOptions
@@ -51,13 +62,13 @@ class WhisperSpeech:
         compute = compute or Compute()
         files = located(options.files(download=True))
         self.speakers = {name: load_speaker(where) for name, where in options.speakers.items()}
-        self.talker = load_talker(options, files["t2s"], compute)
+        self.talker = load_talker(options, files["t2s"], compute, MEMORY_SHARE / 3)
         self.s2a = S2A(files["s2a"])
         self._check(files["s2a"].name)
         place_model(self.s2a, self.talker.on, DTYPES[compute.precision])
         self.vocos = Vocos(files["config.yaml"], files["pytorch_model.bin"]).to(self.talker.on)
         row = self.s2a.decoder.bytes_per_row(self.s2a.context, self.s2a.sound_places, item_bytes(compute))
-        self.rows = rows_that_fit(row, self.talker.on, compute)
+        self.rows = rows_that_fit(row, self.talker.on, compute, 2 * MEMORY_SHARE / 3)
         self.version = f"whisperspeech {files_digest(files)[:12]}/{compute.precision}"
         self.voices: Mapping[str, Voice] = voices(options)
         self.batch_size = BATCHES * self.rows
