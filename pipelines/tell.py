@@ -144,10 +144,14 @@ def funnel(where: RunPath, run_dir: RunDir = None) -> None:
     from pipelines.steps import PASSES
 
     recipe = load_run(where, run_dir=run_dir)
-    _, outputs = plan_run(recipe, PASSES)
+    plans, outputs = plan_run(recipe, PASSES)
     if not outputs.has("read"):
         raise UserError(f"{recipe.run_path} has read nothing yet: run the recipe first")
-    print_explained(make_console(), measure(outputs), recipe.run_path)
+    console = make_console()
+    print_explained(console, measure(outputs), recipe.run_path)
+    stale = [(plan.key, u.why) for plan in plans if plan.waits_for is None for u in plan.units if u.state == "stale"]
+    for key, why in stale[:1]:
+        console.print(f"\nnot shown: {key}, which the next run makes again ({why}), and what follows it", markup=False)
 
 
 @app.command("explain-text")

@@ -181,6 +181,16 @@ def test_the_funnel_tells_rules_sources_and_samples(ruled: Path) -> None:
     assert about["rejected"]["filter.private:email"] == 1
 
 
+def test_the_funnel_says_what_it_does_not_show(ruled: Path, tmp_path: Path) -> None:
+    changed = [{"length": {"below": 32}} if rule == "length" else rule for rule in RULES]
+    path = write_rows(tmp_path, filter={"rules": changed})
+    result = speechmill("funnel", path, "--run-dir", ruled / "run")
+    assert_done(result)
+    assert "filter.speakable:url" not in result.stdout
+    assert "not shown: filter.duplicates, which the next run makes again" in result.stdout
+    assert "64 -> 32" in result.stdout
+
+
 def test_explain_text_gives_each_rule_its_say(tmp_path: Path) -> None:
     result = speechmill(
         "explain-text", "Visit https://example.com and say what 2 → 3 means:", "--answer", "It depends."
