@@ -7,6 +7,7 @@ encoding needs; the decoder's weights are never loaded.
 import json
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -149,14 +150,20 @@ def _check_name(path: Path, name: str | None, dimensions: Dimensions) -> None:
         raise ValueError(f"{path} is not Whisper {name} but the {kind} model of that size")
 
 
+# What torch.load raises for bytes that torch.save did not write, or not all of them.
+_TORN = (
+    RuntimeError, EOFError, pickle.UnpicklingError, ValueError, LookupError, TypeError, AttributeError, struct.error
+)  # fmt: skip
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Return what `torch.save` wrote, plain types and tensors alone. Raises ValueError for any other file."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except _TORN as error:
         raise ValueError(
             f"{path} is no PyTorch checkpoint of tensors and plain values, and nothing else is loaded "
-            f"({str(error).splitlines()[0]})"
+            f"({next(iter(str(error).splitlines()), type(error).__name__)})"
         ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} is no checkpoint: a {type(content).__name__}, not a dictionary")

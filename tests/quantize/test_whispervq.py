@@ -33,7 +33,7 @@ from quantize.exact_float32 import exact_float32
 from quantize.mel import mel_filters
 from quantize.models import path_digest
 from quantize.tokenizer import AudioError, Compute
-from quantize.whisper import load_encoder
+from quantize.whisper import load_checkpoint, load_encoder
 from quantize.whispervq import WhisperVQ, load_head
 
 ALL = os.environ.get("SPEECHMILL_PARITY") == "all"  # every clip at every size: half an hour on two cores
@@ -189,6 +189,26 @@ def test_what_is_not_implemented_is_refused_by_name(changes: dict[str, Any], mes
     whisper = write_openai(tmp_path / "whisper.pt", "micro")
     with pytest.raises(ValueError, match=message):
         WhisperVQ("whispervq", {"model": model, "whisper": whisper}, CPU)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_whatever_is_wrong_with_a_file_it_is_named(zipped: bool, tmp_path: Path) -> None:
+    path = tmp_path / "torn.model"
+    torch.save({"a": torch.zeros(3), "b": {"c": 1}}, path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    draw = np.random.default_rng(0)
+    refused = 0
+    for number in range(60):
+        torn = bytearray(whole)
+        for place in draw.integers(0, min(len(torn), 600), 4):
+            torn[place] = draw.integers(256)
+        path.write_bytes(torn[: len(torn) if number % 5 else draw.integers(len(torn))])
+        try:
+            load_checkpoint(path)
+        except ValueError as error:
+            assert str(path) in str(error)
+            refused += 1
+    assert refused > 30
 
 
 def test_an_unknown_tunable_is_refused(tmp_path: Path) -> None:
