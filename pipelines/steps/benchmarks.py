@@ -187,7 +187,7 @@ def _report(job: Job) -> Outcome:
 INDEX_PASS = Pass(
     key="score.benchmarks",
     needs=(),
-    version=1,
+    version=2,
     options=lambda recipe: {"max_prompt_bytes": recipe.read.max_prompt_bytes},
     units=_index_units,
     run=_write_index,
@@ -195,7 +195,7 @@ INDEX_PASS = Pass(
 OVERLAP_PASS = Pass(
     key="score.overlap",
     needs=("score", "score.benchmarks"),
-    version=1,
+    version=2,
     options=lambda recipe: {},
     units=_overlap_units,
     run=_find_overlap,
