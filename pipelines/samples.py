@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +27,30 @@ def print_explained(console: Console, funnel: Funnel, run_dir: Path) -> None:
     print_steps(console, funnel)
     header, rows = source_table(funnel)
     console.print("\nby source", markup=False)
-    turned = Table("", *(row[0] for row in rows), box=None, pad_edge=False)  # rules down: their names are long
-    for number, name in enumerate(header[1:], 1):
-        turned.add_row(name, *(row[number] for row in rows))
-    for column in turned.columns[1:]:
-        column.justify = "right"
-    console.print(turned)
+    for table in _turned(header, rows, console.width):
+        console.print(table)
     for step in _STEPS:
         if step in funnel.steps:
             for reason, shown in sample_rejects(run_dir / step / "rejects").items():
                 console.print(f"\n[bold]{reason}[/bold]: {funnel.steps[step]['rejected'][reason]:,} rows", emoji=False)
                 for detail, text in shown:
                     console.print(f"  [dim]{escape(detail)}[/dim]  {escape(text)}", soft_wrap=True, emoji=False)
+
+
+def _turned(header: list[str], rows: list[list[str]], width: int) -> Iterator[Table]:
+    """Yield tables, rules down (their names are long) and sources across, as many as stand in `width` characters."""
+    left = max(map(len, header))
+    while rows:
+        ends = accumulate((2 + max(map(len, row)) for row in rows), initial=left)
+        n = max(1, sum(end <= width for end in ends) - 1)
+        table = Table("", *(row[0] for row in rows[:n]), box=None, pad_edge=False)
+        for number, name in enumerate(header[1:], 1):
+            table.add_row(name, *(row[number] for row in rows[:n]))
+        table.columns[0].no_wrap = True
+        for column in table.columns[1:]:
+            column.justify = "right"
+        yield table
+        rows = rows[n:]
 
 
 def sample_rejects(folder: Path, samples: int = SAMPLES) -> dict[str, list[tuple[str, str]]]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from pipelines.recipe import load_recipe
+from pipelines.samples import _turned
 from tests.conftest import assert_done, content, recipe_of, speechmill, write_recipe
 
 PLAIN = [
@@ -179,6 +182,19 @@ def test_the_funnel_tells_rules_sources_and_samples(ruled: Path) -> None:
     about = manifest["sources"]["rows"]
     assert about["rows_in"] == about["rows_kept"] + sum(about["rejected"].values()) == len(PLAIN) + len(BROKEN)
     assert about["rejected"]["filter.private:email"] == 1
+
+
+def test_the_table_by_source_is_whole_however_many_sources_there_are() -> None:
+    header = ["source", "records", "filter.near_duplicate"]
+    rows = [[f"source_{number}", "1,000,000", f"{number:,}"] for number in range(1000, 1009)]
+    said = io.StringIO()
+    tables = list(_turned(header, rows, width=80))
+    for table in tables:
+        Console(file=said, width=80).print(table)
+    assert len(tables) == 3  # 21 characters for the rule, 13 for each of four sources
+    assert all(f"source_{number}" in said.getvalue() for number in range(1000, 1009))
+    assert all(f"{number:,}" in said.getvalue() for number in range(1000, 1009))
+    assert said.getvalue().count("filter.near_duplicate") == len(tables)
 
 
 def test_the_funnel_says_what_it_does_not_show(ruled: Path, tmp_path: Path) -> None:
