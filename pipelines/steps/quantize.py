@@ -117,10 +117,18 @@ def _with_tokens(
             tokens = tokens[~masked] if options.mask_code == "drop" else tokens
         if not tokens.size:
             raise Reject(f"too_short:{utterance['seconds']:.3f} s")
-        spoken.append({**utterance, "audio": None, "tokens": tokens.tolist(), "tokenizer": by})
+        seconds = _seconds(utterance["seconds"], [clip for clip in clips if clip.utterance == number], tokenizer)
+        heard = {"seconds": seconds, "tokens": tokens.tolist(), "tokenizer": by}
+        spoken.append({**utterance, "audio": None, **heard})
     if masks and options.mask_code == "reject":
         raise Reject(f"mask_code:{masks} of {sum(len(utterance['tokens']) for utterance in spoken)} tokens")
     return {**row, "spoken": spoken}, masks
+
+
+def _seconds(said: float, clips: list[Clip], tokenizer: Tokenizer) -> float:
+    """Return an utterance's seconds: as its file says, unless what was heard differs by a token: headers may lie."""
+    heard = sum(clip.samples.size for clip in clips) / tokenizer.sample_rate_hz
+    return heard if clips and abs(heard - said) > 1 / tokenizer.tokens_per_second else said
 
 
 def _same_vocabulary(written_by: str, tokenizer: Tokenizer) -> str:
@@ -147,7 +155,7 @@ def _options(recipe: Recipe) -> dict[str, Any]:
 PASS = Pass(
     key="quantize",
     needs=("tts", "read.speech", "tts.augment"),
-    version=2,
+    version=3,
     options=_options,
     units=lambda recipe, outputs: shard_units(*speech_shards(recipe))(recipe, outputs),
     run=_run,

@@ -16,10 +16,10 @@ import soundfile
 from conftest import ROOT, assert_done, content, speechmill, write_recipe
 from numpy.typing import NDArray
 
+from pipelines.quantize_options import Quantize
 from pipelines.row import Row
 from pipelines.rowwise import Reject
-from pipelines.quantize_options import Quantize
-from pipelines.steps.quantize import Clip, _clips, stages
+from pipelines.steps.quantize import Clip, _clips, _with_tokens, stages
 from quantize.clips import pieces, quiet_cuts
 
 sys.path.insert(0, str(ROOT / "tests/quantize"))
@@ -103,6 +103,15 @@ def test_what_is_no_audio_is_one_reject() -> None:
     assert isinstance(found["bad"], Reject)
     assert str(found["bad"]).startswith("bad_audio:16 bytes: not audio")
     assert (found["good"], found["after"]) == ([[100]], [[200]])
+
+
+@pytest.mark.parametrize(("said", "kept"), [(62.5, 0.4), (0.4, 0.4), (0.4001, 0.4001)])
+def test_seconds_are_those_that_were_heard_where_a_header_lies(said: float, kept: float) -> None:
+    tokenizer, row = FakeTokenizer(4), row_of("row", tone(0.1, 10))
+    row["spoken"][0] |= {"seconds": said, "tokens": None}
+    clips = _clips(row, tokenizer, Quantize())  # type: ignore[arg-type]
+    heard, _ = _with_tokens(row, clips, tokenizer.encode([c.samples for c in clips]), tokenizer, Quantize())  # type: ignore[arg-type]
+    assert heard["spoken"][0]["seconds"] == kept
 
 
 def test_long_speech_is_split_where_it_is_quiet_and_no_token_is_lost() -> None:
