@@ -4,10 +4,10 @@
 
 For each size it generates rows (generate_rows.py), then runs `speechmill filter` on the rules of a recipe
 (default configs/speechmill_v1.yaml, its sources and benchmarks replaced by local files) and prints: seconds, rows/s,
-the peak memory of all processes together (proportional set size, sampled each second), the seconds of work per pass,
-and how many planted exact duplicates are left. Then the length threshold changes and filter runs again; then, with
---kill, the same run is made anew, killed (SIGKILL, every process) half-way through scoring and resumed: its files
-must be byte-identical. Without --data, rows come from examples/.
+the peak memory of all processes together (proportional set size) and their processor seconds, both sampled each
+second, the seconds of work per pass, and how many planted exact duplicates are left. Then the length threshold
+changes and filter runs again; then, with --kill, the same run is made anew, killed (SIGKILL, every process) half-way
+through scoring and resumed: its files must be byte-identical. Without --data, rows come from examples/.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from typing import Any
 
 import polars as pl
 import yaml
+from filters_datatrove import MARK, sample
 
 ROOT = Path(__file__).resolve().parents[1]
-MARK = "SPEECHMILL_BENCHMARK"
 
 
 def write_recipe(args: argparse.Namespace, rows: Path, run: Path) -> Path:
@@ -60,6 +60,7 @@ class Watch:
         self.started = time.monotonic()
         self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
         self.peak_bytes = 0
+        self._busy: dict[str, float] = {}
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
 
@@ -80,6 +81,7 @@ class Watch:
                     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
                     total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
             self.peak_bytes = max(self.peak_bytes, total)
+            sample(self._busy, f"{MARK}={self.mark}".encode())
             time.sleep(1)
 
     def wait(self) -> float:
@@ -87,6 +89,11 @@ class Watch:
         if self.process.wait():
             raise SystemExit(f"the command failed: {self.process.args}")
         return time.monotonic() - self.started
+
+    @property
+    def processor_seconds(self) -> float:
+        """Of all processes, as far as the last sample saw them."""
+        return sum(self._busy.values())
 
     def kill(self) -> None:
         """Kill every process of the command at once."""
@@ -171,6 +178,9 @@ def measure(args: argparse.Namespace, size: int, folder: Path) -> list[Any]:
         left,
         again_seconds,
         seconds / again_seconds,
+        first.processor_seconds,
+        again.processor_seconds,
+        first.processor_seconds / again.processor_seconds,
         same,
     ]
 
@@ -208,13 +218,13 @@ def main() -> None:
     table = [measure(args, size, args.folder.absolute()) for size in args.rows]
     print(
         "\n| rows | read s | filter s | rows/s | peak GiB | exact planted | left | changed threshold s | faster "
-        "| resumed equal |"
+        "| processors: first s | changed s | less | resumed equal |"
     )
-    print("|---|---|---|---|---|---|---|---|---|---|")
-    for size, read, seconds, rate, peak, planted, left, again, ratio, same in table:
+    print("|---" * 13 + "|")
+    for size, read, seconds, rate, peak, planted, left, again, ratio, busy, busy_again, less, same in table:
         print(
             f"| {size:,} | {read:.0f} | {seconds:.1f} | {rate:,.0f} | {peak:.2f} | {planted:,} | {left} "
-            f"| {again:.1f} | {ratio:.1f} x | {same} |"
+            f"| {again:.1f} | {ratio:.1f} x | {busy:.0f} | {busy_again:.1f} | {less:.1f} x | {same} |"
         )
 
 
