@@ -14,8 +14,8 @@ AudioFormat = Literal["flac", "opus"]
 # smaller than 0.0 for 10 % more time; 1.0 is another 1 % smaller for twice the time.
 FLAC_COMPRESSION = 0.6
 
-# libsndfile maps 0.0..1.0 to 256..6 kbit/s. At 0.8 (56 kbit/s) libopus uses its transform coder (CELT); from 0.85 on, its
-# speech coder (SILK), which is slower and changes more sound tokens: docs/augment.md has the figures.
+# libsndfile maps 0.0..1.0 to 256..6 kbit/s. At 0.8 (56 kbit/s) libopus uses its transform coder (CELT); from 0.85 on,
+# its speech coder (SILK), which is slower and changes more sound tokens: docs/augment.md has the figures.
 OPUS_COMPRESSION = 0.8
 OPUS_RATES_HZ = (8_000, 12_000, 16_000, 24_000, 48_000)
 OGG_SERIAL = b"spml"  # libsndfile draws one at random: the same speech would have other bytes each time
