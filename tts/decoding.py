@@ -118,6 +118,8 @@ class Seats:
         self._forget_records()
 
     def _forget_records(self) -> None:
+        if self.keys.is_cuda:
+            torch.cuda.synchronize(self.keys.device)  # a graph may be running on the memory that goes
         self._record: Record | None = None
         self._recorded: dict[tuple[int, int, Sampling], Step] = {}
 

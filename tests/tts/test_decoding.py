@@ -182,7 +182,7 @@ def test_recorded_steps_are_the_steps_for_every_later_batch(sampling: Sampling, 
 def test_recorded_steps_of_codes_are_the_steps(tmp_path: Path) -> None:
     model = S2A(seeded.write_s2a(tmp_path / "s2a.model", "micro"))
     sounds, speakers = seeded.sounds(40), torch.from_numpy(seeded.speakers(40))
-    check_recorded(model, lambda n: model.encode(sounds[n], speakers[n]), Sampling(0.7), 200)
+    check_recorded(model, lambda n: model.encode(sounds[n], speakers[n]), Sampling(0.7), 140)
 
 
 def check_recorded(model: Model, encode: Callable[[slice], Batch], sampling: Sampling, longest: int) -> None:

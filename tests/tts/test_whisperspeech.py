@@ -180,7 +180,7 @@ def test_a_text_that_cannot_be_spoken_harms_no_other(text: str, reason: str, fol
 def test_the_rate_is_the_deliverys_where_none_is_set(folder: Path) -> None:
     request = Request("Tell me about dragons.", Delivery("default", 180, 50))
     assert pieces_of(request, options(folder, cps=None), 129)[0].cps == 18.0
-    assert pieces_of(request, options(folder), 129)[0].cps == 15.0
+    assert pieces_of(request, options(folder, cps=15.0), 129)[0].cps == 15.0
     with pytest.raises(ValueError, match="rate_wpm 300 is outside"):
         pieces_of(Request("a", Delivery("default", 300, 50)), options(folder, cps=None), 129)
     with pytest.raises(ValueError, match="unknown voice 'nobody'; there are default, mine"):
