@@ -20,7 +20,7 @@ from tts.t2s import T2S
 from tts.transformer import place_model
 from tts.vocos import Vocos
 
-ALL = os.environ.get("SPEECHMILL_PARITY") == "all"  # with --timeout=0: every utterance at every size, 20 minutes of a core
+ALL = os.environ.get("SPEECHMILL_PARITY") == "all"  # every utterance at every size: 20 minutes; needs --timeout=0
 GREEDY = Sampling(temperature=0)
 Rows = list[NDArray[np.integer]]
 # model of the golden file: size and variant, utterances, longest text or tokens, batch sizes, every n-th by default
