@@ -47,7 +47,7 @@ LEVEL, FLOOR = 3000.0, 50.0  # RMS of speech and of noise under it: the recognis
 NOISE_SNR_DB = -20.0
 FRAME, HOP = 1024, 256
 BANDS = 24
-SHOWN = ("en-us", "en-us+f3", "en-gb-x-gbclan+f3", "en+f5", "en-029+m8")
+SHOWN = ("en-us", "en-us+f3", "en-gb-x-gbclan+anika", "en+f5", "en-029+m8")
 
 PROMPTS = (
     "what is the name of the longest river",

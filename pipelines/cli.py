@@ -78,8 +78,15 @@ def _execute(recipe: Recipe, step: str | None, workers: int | None, address: str
 
 
 def _fetch_models(recipe: Recipe, keys: set[str]) -> None:
-    """Fetch the models' files from the Hub, where they are not here yet: fingerprints hold their digest."""
+    """Fetch the models' files from the Hub, where they are not here yet: fingerprints hold their digest.
+
+    Raises UserError for what is nowhere, recordings of noise among it.
+    """
+    from pipelines.steps.augment import check_noise
+
     engines = recipe.tts.engines if recipe.has_texts and "tts" in keys else ()
+    if "tts.augment" in keys:
+        check_noise(recipe)
     try:
         for engine in engines:
             recipe.tts.model_files(engine, download=True)

@@ -122,6 +122,7 @@ class Pass:
     run: Callable[[Job], Outcome]
     one_to_one: bool = False  # shard k in, shard k out
     light: bool = False  # columns in, columns out: done in threads sooner than workers would start
+    applies: Callable[[Recipe], bool] = lambda recipe: True  # whether a recipe has a use for it at all
     gpus: Callable[[Recipe], float] = lambda recipe: 0  # what each worker needs of a GPU
     # The one-to-one passes behind it, up to the one that lets its shards be removed when that has made its own.
     spent_by: Callable[[Recipe], tuple[str, ...]] = lambda recipe: ()
@@ -274,7 +275,8 @@ def plan_run(recipe: Recipe, passes: Iterable[Pass]) -> tuple[list[PassPlan], Ou
 
 def _waiting(recipe: Recipe, a_pass: Pass, before: PassPlan) -> PassPlan:
     """Return the plan of a pass behind an unfinished one, as far as it can be told."""
-    rows = {u.unit.name: u.unit.rows for u in before.units} if a_pass.one_to_one else {}
+    follows = a_pass.one_to_one and a_pass.applies(recipe)
+    rows = {u.unit.name: u.unit.rows for u in before.units} if follows else {}
     folder = recipe.run_path / a_pass.key
     there = {p.stem: read_record(p) for p in sorted(folder.glob("*.json")) if p.name != "manifest.json"}
     plans = []

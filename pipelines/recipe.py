@@ -39,7 +39,11 @@ from tts.whisperspeech_options import WhisperSpeechOptions
 PLACES: dict[str, Any] = {
     "run_dir": True,
     "root": True,
-    "tts": {"whisperspeech": {"t2s", "s2a", "vocoder", "speakers"}, "openai_speech": {"base_url", "api_key_env"}},
+    "tts": {
+        "whisperspeech": {"t2s", "s2a", "vocoder", "speakers"},
+        "openai_speech": {"base_url", "api_key_env"},
+        "augment": {"noise_folder"},
+    },
     "quantize": {"model", "whisper"},
     "sources": {"__all__": {"path"}},
 }

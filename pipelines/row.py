@@ -26,7 +26,7 @@ UTTERANCE = pa.struct(
         ("rate_wpm", pa.int32()),  # words per minute
         ("pitch", pa.int32()),  # 0 to 99, eSpeak's scale
         ("tts", pa.string()),  # engine and version
-        ("audio", AUDIO),  # FLAC, mono, at sample_rate
+        ("audio", AUDIO),  # FLAC or Ogg Opus, mono, at sample_rate; null where tokens were written without audio
         ("sample_rate", pa.int32()),  # Hz
         ("seconds", pa.float64()),
         ("augmentation", pa.string()),  # what was done to the speech, as JSON; null where it is as spoken

@@ -22,9 +22,9 @@ PINNED: dict[str, tuple[int, str]] = {
     "read": (2, "bdc4db427a23acd5c34aafba6977194d"),
     "score": (3, "bd7520ec89aac397a13afa8e212e9bb0"),
     "filter": (2, "4b225637cee9670bfcbd83a018267264"),
-    "tts": (2, "e3bdfc73814354cc55453971209ba1c5"),
-    "noise": (2, "3cb7a20fe90bbdc9d6e6fa5dcd047d8d"),
-    "mix": (1, "7c802904d5b41b1bd29f22ba82b2de43"),
+    "tts": (2, "352a2c065cce19b5535677fc23406aad"),
+    "noise": (2, "5e48ea9ed60c1e7f32e05d675b9dc6bc"),
+    "mix": (1, "63275a86184bca0ded8bc398a019658f"),
 }
 
 

@@ -7,11 +7,6 @@ import numpy as np
 import soundfile  # type: ignore[import-untyped,unused-ignore]
 from numpy.typing import NDArray
 
-FORMATS = ("wav", "flac", "mp3", "opus", "pcm")  # aac is not read by libsndfile
-
-# Letters and digits a second at speed 1. eSpeak at 175 words a minute: 13.0 in the median of 170 prompts, 6.8 to
-# 16.6 in all English ones. Slower than 3 or faster than 25 is a wrong rate, a cut or runaway answer.
-CHARACTERS_PER_SECOND = (3.0, 25.0)
 PAUSES_S = 3.0  # beyond that, for silence at both ends: "Hi" may take a second
 
 _MOST_FRAMES = 1 << 36  # of a FLAC's header; libsndfile's count is beyond all where the header gives none

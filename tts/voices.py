@@ -37,11 +37,11 @@ _VOICES = (
     Voice("en-gb-scotland+m6", "male", "Scottish"),
     Voice("en-gb-scotland+f2", "female", "Scottish"),
     Voice("en-gb-x-gbclan+m4", "male", "Lancastrian"),
-    Voice("en-gb-x-gbclan+f3", "female", "Lancastrian"),
+    Voice("en-gb-x-gbclan+anika", "female", "Lancastrian"),
     Voice("en-gb-x-gbcwmd+m1", "male", "West Midlands"),
     Voice("en-gb-x-gbcwmd+linda", "female", "West Midlands"),
     Voice("en-029+m8", "male", "Caribbean"),
-    Voice("en-029+Alicia", "female", "Caribbean"),
+    Voice("en-029+steph", "female", "Caribbean"),
 )
 
 VOICES: dict[str, Voice] = {voice.id: voice for voice in _VOICES}

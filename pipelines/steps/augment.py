@@ -23,6 +23,12 @@ from tts.augment import Drawn, NoiseError, augment, draw
 FOLDER = "tts.augment"
 
 
+def check_noise(recipe: Recipe) -> None:
+    """Raise UserError for a folder of noise without recordings: before hours of speaking, not after."""
+    if folder := _noise_folder(recipe):
+        noise_files(folder)
+
+
 def _noise_folder(recipe: Recipe) -> Path | None:
     options = recipe.tts.augment
     return recipe.root_path / options.noise_folder if options and options.noise_folder else None
@@ -119,4 +125,6 @@ PASS = Pass(
     units=_units,
     run=_run,
     one_to_one=True,
+    applies=lambda recipe: recipe.tts.augment is not None,
+    spent_by=lambda recipe: () if recipe.tts.keep_audio else ("quantize",),
 )

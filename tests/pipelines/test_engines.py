@@ -219,14 +219,16 @@ def test_a_server_is_asked_once_for_each_text_and_status_tells_what_it_cost(tmp_
 
 
 def test_audio_is_removed_once_its_tokens_are_safe_and_made_again_where_it_is_wanted(tmp_path: Path) -> None:
-    kept = write_recipe(tmp_path / "kept", **{**ROWS, "export": {}})
-    recipe = write_recipe(tmp_path / "removed", **{**ROWS, "export": {}, "tts": {"keep_audio": False}})
+    louder = {"augment": {"gain_db": [-6, 0]}}  # a pass between speaking and listening, whose speech goes too
+    kept = write_recipe(tmp_path / "kept", **{**ROWS, "export": {}, "tts": louder})
+    recipe = write_recipe(tmp_path / "removed", **{**ROWS, "export": {}, "tts": {**louder, "keep_audio": False}})
     assert_done(speechmill("run", kept, "--workers", "0"))
     assert_done(speechmill("run", recipe, "--workers", "2"))
     run = tmp_path / "removed/run"
     digests, whole = content(run), content(tmp_path / "kept/run")
-    gone = {name for name in whole if name.startswith("tts/") and name.endswith(".parquet") and "/rejects/" not in name}
-    assert gone
+    spoken = {name for name in whole if name.startswith(("tts/", "tts.augment/")) and name.endswith(".parquet")}
+    gone = {name for name in spoken if "/rejects/" not in name}
+    assert {name.partition("/")[0] for name in gone} == {"tts", "tts.augment"}
     same = {name for name in whole if "README" not in name and "export.card" not in name}
     assert {name: digests.get(name) for name in same - gone} == {name: whole[name] for name in same - gone}
     assert gone.isdisjoint(digests)
