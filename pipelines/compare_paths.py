@@ -19,7 +19,7 @@ from pipelines.graph import Outputs
 from pipelines.recipe import Recipe
 from pipelines.row import user_turns
 from pipelines.speech_options import WHISPERSPEECH, PathLimits
-from pipelines.steps.tts import draw_seed, load_engines, one_thread_for
+from pipelines.steps.tts import draw_seed, exact_sums, load_engines
 from quantize import load_tokenizer
 from tts.delivery import draw_delivery
 from tts.engine import Engine, Request, Spoken
@@ -94,7 +94,7 @@ def compare(recipe: Recipe, outputs: Outputs) -> Figures:
         tts = recipe.tts.model_copy(update={"engine": name, "voices": tuple(mine), "augment": None})
         ways.append(load_engines(recipe.model_copy(update={"tts": tts}))[name])
     requests = _requests(recipe.model_copy(update={"tts": tts}), outputs)
-    with one_thread_for(tts):
+    with exact_sums(tts):
         written, heard = _written(ways[0], requests), _heard(ways[1], requests, recipe)
     both = [number for number in written if number in heard]
     if len(both) < 2:

@@ -54,6 +54,14 @@ class Run:
         names = [n for record in self.records.get(key, {}).values() for n in record.facts.get("shards", {})]
         return {name: self.folder / key / f"{name}.parquet" for name in names}
 
+    def rows(self, key: str) -> dict[str, int]:
+        """Return how many rows each shard of a pass holds; of removed speech, how many its record says."""
+        said = {n: rows for r in self.records.get(key, {}).values() for n, rows in r.facts.get("shards", {}).items()}
+        return {
+            name: said[name] if self.is_spent(f"{key}/{name}.parquet") else pq.read_metadata(path).num_rows
+            for name, path in self.shards(key).items()
+        }
+
     def is_spent(self, name: str) -> bool:
         """Tell whether a file is a shard of speech that was removed once its tokens were safe."""
         folder, _, shard = name.partition("/")
@@ -153,9 +161,8 @@ def _conservation(run: Run) -> Checks:
         for unit, record in run.records.get(step, {}).items():
             kept = 0
             rejected: Counter[str] = Counter()
-            for name, rows in record.facts["shards"].items():
-                spent = run.is_spent(f"{step}/{name}.parquet")
-                kept += rows if spent else pq.read_metadata(run.folder / step / f"{name}.parquet").num_rows
+            for name in record.facts["shards"]:
+                kept += run.rows(step)[name]
                 rejects = pq.read_table(run.folder / step / "rejects" / f"{name}.parquet", columns=["reject"])
                 rejected.update(map(reason_of, rejects["reject"].to_pylist()))
             counts = record.counts
@@ -175,8 +182,7 @@ def _speech_chain(recipe: Recipe) -> list[tuple[str, str]]:
 
 def _chain(run: Run) -> Checks:
     for before, step in (("read", "filter"), ("filter", "tts"), *_speech_chain(run.recipe)):
-        kept = {name: rows for r in run.records.get(before, {}).values() for name, rows in r.facts["shards"].items()}
-        for name, rows in kept.items():
+        for name, rows in run.rows(before).items():
             rows *= run.recipe.tts.per_prompt if step == "tts" else 1
             record = run.records[step].get(name)
             taken = record.counts.rows_in if record else 0

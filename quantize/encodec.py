@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from quantize.exact_float32 import exact_float32
+from quantize.computing import exact_float32
 from quantize.models import path_digest
 from quantize.tokenizer import Compute, Ids, Precision, Samples, check_audio
 from quantize.whisper import load_checkpoint

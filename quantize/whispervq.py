@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from quantize.exact_float32 import exact_float32
+from quantize.computing import DTYPES, device_of, exact_float32, item_bytes
 from quantize.mel import N_FFT, WINDOW_SAMPLES, log_mel, padded_clips
 from quantize.models import files_digest
 from quantize.tokenizer import (
@@ -34,7 +34,6 @@ from quantize.tokenizer import (
 )
 from quantize.whisper import load_checkpoint, load_encoder
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MOST_WINDOWS = 32
 """On a GPU at once: products of 48,000 rows, and larger ones are no faster."""
 ROUNDS = 4
@@ -139,7 +138,7 @@ class WhisperVQ:
                 f"and {files['whisper']} is {width} wide"
             )
         self.n_codes, self.mask_code = self.codes.n_codes, self.codes.mask_code
-        self._on = torch.device(_device(compute))
+        self._on = device_of(compute)
         dtype = DTYPES[compute.precision]
         self.encoder.to(self._on, dtype)
         self.head.to(self._on).to_precision(dtype)
@@ -229,8 +228,7 @@ class WhisperVQ:
             return 1
         free, total = torch.cuda.mem_get_info(self._on)
         room = MEMORY_SHARE * min(free, total * compute.gpu_share)
-        item_bytes = torch.finfo(DTYPES[compute.precision]).bits // 8
-        window = self.encoder.dimensions.activation_bytes(item_bytes) + WINDOW_BYTES
+        window = self.encoder.dimensions.activation_bytes(item_bytes(compute)) + WINDOW_BYTES
         return max(1, min(MOST_WINDOWS, int(room // window)))
 
 
@@ -239,14 +237,6 @@ def _collected(lane: _Lane, n_clips: int) -> Ids:
     lane.wait()
     ids: Ids = lane.ids[:n_clips].numpy().astype(np.uint16)
     return ids
-
-
-def _device(compute: Compute) -> str:
-    if compute.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device is cuda, and torch sees no GPU here: use device: cpu, or a machine with one")
-    if compute.device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return compute.device
 
 
 def load_head(path: Path) -> tuple[Head, Codes, str | None]:

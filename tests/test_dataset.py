@@ -82,7 +82,7 @@ def test_speech_instruction(pairs: dict[str, list[Pair]], rows: dict[str, Pair])
         assert pair["conversations"][-1] == {"role": "assistant", "content": pair["answer"]} == row["messages"][-1]
         system = [m for m in row["messages"] if m["role"] == "system"]
         assert [m for m in pair["conversations"] if m["role"] == "system"] == system
-        assert re.fullmatch(r"mel512@[0-9a-f]{12}", pair["tokenizer"])
+        assert re.fullmatch(r"mel512@[0-9a-f]{12}/fp32", pair["tokenizer"])
         assert pair["tts"].startswith("espeak-ng ")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from quantize.computing import DTYPES, device_of, item_bytes
 from quantize.models import ModelError
 from quantize.tokenizer import Compute
 from tts.decoding import Sampling, row_key
@@ -21,7 +22,6 @@ from tts.t2s import T2S, TOKENS_PER_SECOND
 from tts.transformer import place_model
 from tts.whisperspeech_options import WhisperSpeechOptions
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CPU_ROWS = 8
 MOST_ROWS = 256
 """More rows make a step no faster for each, and other work wait longer."""
@@ -84,20 +84,6 @@ def load_talker(
     row = t2s.decoder.bytes_per_row(t2s.context, t2s.text_places, item_bytes(compute))
     rows = rows_that_fit(row, on, compute, memory_share)
     return Talker(t2s, options, compute, on, rows)
-
-
-def device_of(compute: Compute) -> torch.device:
-    """Return where to compute. Raises ValueError for cuda where torch sees none."""
-    if compute.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device is cuda, and torch sees no GPU here: use device: cpu, or a machine with one")
-    if compute.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(compute.device)
-
-
-def item_bytes(compute: Compute) -> int:
-    """Return the bytes of a number."""
-    return torch.finfo(DTYPES[compute.precision]).bits // 8
 
 
 def rows_that_fit(bytes_per_row: int, on: torch.device, compute: Compute, memory_share: float) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from quantize.computing import DTYPES, item_bytes
 from quantize.models import files_digest
 from quantize.tokenizer import Compute
 from tts.decoding import row_key
@@ -20,18 +21,7 @@ from tts.piecewise import Piece, speak_requests
 from tts.plausible import audio_fault
 from tts.s2a import S2A
 from tts.t2s import T2S
-from tts.talker import (
-    BATCHES,
-    DTYPES,
-    MEMORY_SHARE,
-    batches,
-    item_bytes,
-    load_talker,
-    located,
-    room,
-    rows_that_fit,
-    voices,
-)
+from tts.talker import BATCHES, MEMORY_SHARE, batches, load_talker, located, room, rows_that_fit, voices
 from tts.transformer import place_model
 from tts.vocos import SAMPLE_RATE_HZ, Vocos
 from tts.whisperspeech_options import WhisperSpeechOptions

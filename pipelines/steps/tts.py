@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
@@ -52,7 +52,7 @@ def _run(job: Job) -> Outcome:
     engines = load_engines(job.recipe)
     before = _used(engines)
     through = stages(engines, job.recipe)
-    with one_thread_for(options):
+    with exact_sums(options):
         outcome = run_stream(job, "tts", lambda rows: through.run(_readings(rows, options)), options.per_prompt)
     return replace(outcome, usage={key: amount - before[key] for key, amount in _used(engines).items()})
 
@@ -65,13 +65,17 @@ def _used(engines: Engines) -> Counter[str]:
     return total
 
 
-def one_thread_for(options: Tts) -> Any:
-    """Hold torch to one thread where it speaks: whatever the number of workers, sums are formed in one order."""
+@contextmanager
+def exact_sums(options: Tts) -> Iterator[None]:
+    """Let torch, where it speaks, form sums in one order whatever the number of workers, and float32 be float32."""
     if WITH_TORCH.isdisjoint(options.engines):
-        return nullcontext()
-    from quantize.one_thread import one_thread  # loads torch: in workers only
+        yield
+        return
+    from quantize.computing import exact_float32  # loads torch: in workers only
+    from quantize.one_thread import one_thread
 
-    return one_thread()
+    with one_thread(), exact_float32():
+        yield
 
 
 def load_engines(recipe: Recipe) -> Engines:

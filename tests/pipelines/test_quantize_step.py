@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+import torch
 from conftest import ROOT, assert_done, content, speechmill, write_recipe
 from numpy.typing import NDArray
 
@@ -183,7 +184,11 @@ def test_whispervq_gives_the_same_bytes_with_any_workers_and_respeaks_nothing(
 @pytest.mark.parametrize("policy", ["drop", "keep", "reject"])
 def test_the_mask_code_is_counted_and_handled_as_asked(policy: str, checkpoint: dict[str, str], tmp_path: Path) -> None:
     sources = [{"name": "examples", "path": "examples/instructions.jsonl", "limit": 60}]
-    recipe = write_recipe(tmp_path, sources=sources, quantize={**checkpoint, "mask_code": policy})
+    louder = torch.load(checkpoint["model"], weights_only=True)
+    louder["state_dict"]["rq.layers.0._codebook.embed"][0, 512] *= 1.5  # so that it is nearest now and then
+    torch.save(louder, tmp_path / "louder.model")
+    quantize = {**checkpoint, "model": str(tmp_path / "louder.model"), "mask_code": policy}
+    recipe = write_recipe(tmp_path, sources=sources, quantize=quantize)
     assert_done(speechmill("quantize", recipe, "--workers", "0"))
     rows = rows_of(tmp_path / "run")
     records = [json.loads(path.read_bytes()) for path in (tmp_path / "run/quantize").glob("examples*.json")]

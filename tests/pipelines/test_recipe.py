@@ -147,7 +147,8 @@ def test_the_reference_names_every_option_and_rule() -> None:
 
 
 HELP = ["run", "read", "score", "filter", "tts", "quantize", "noise", "mix", "export", "plan", "status", "verify",
-        "fit-codebook", "compare-paths", "extract-speaker", "steps", "funnel", "explain-text", "tokens", "extend-tokenizer"]  # fmt: skip
+        "fit-codebook", "compare-paths", "extract-speaker", "steps", "funnel", "explain-text", "tokens",
+        "extend-tokenizer"]  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", HELP)

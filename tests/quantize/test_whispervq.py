@@ -29,7 +29,7 @@ from seeded import (
 from vector_quantize_pytorch import ResidualVQ
 
 from quantize import ModelError, load_tokenizer, whispervq
-from quantize.exact_float32 import exact_float32
+from quantize.computing import exact_float32
 from quantize.mel import mel_filters
 from quantize.models import path_digest
 from quantize.tokenizer import AudioError, Compute
