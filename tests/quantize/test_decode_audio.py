@@ -83,6 +83,7 @@ def test_a_long_file_is_what_it_is_in_one_piece(kind: str, subtype: str) -> None
         (encoded(np.zeros(0, np.float32), 8000, "WAV", "PCM_16"), "44 bytes: no samples"),
         (encoded(np.array([0, np.nan, 0], np.float32), 8000, "WAV", "FLOAT"), "holds samples that are not finite"),
     ],
+    ids=["no bytes", "text", "a torn FLAC", "a WAV of nothing", "not a number"],  # a WAV's header has the time
 )
 def test_what_is_no_audio_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(AudioError, match=message):
