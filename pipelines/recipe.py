@@ -30,7 +30,8 @@ from pipelines.options import (
 )
 from pipelines.quantize_options import Quantize
 from pipelines.rules import RULES, Filter, LengthRule
-from pipelines.speech_options import Augment, PathLimits, Tts, Voice
+from pipelines.speech_options import PathLimits, Tts
+from pipelines.voice_options import Augment, Voice
 from tts.openai_speech_options import OpenAISpeechOptions
 from tts.plausible import Plausible
 from tts.whisperspeech_options import WhisperSpeechOptions

@@ -15,8 +15,9 @@ from pipelines.options import Export, Mix, Mixture, Noise, Read, Score, Source
 from pipelines.quantize_options import Quantize
 from pipelines.recipe import Recipe
 from pipelines.rules import RULES, Filter
-from pipelines.speech_options import Augment, PathLimits, Tts, Voice
+from pipelines.speech_options import PathLimits, Tts
 from pipelines.tasks import TASKS
+from pipelines.voice_options import Augment, Voice
 from quantize import TOKENIZERS
 from tts import ENGINES
 from tts.openai_speech_options import OpenAISpeechOptions

@@ -13,8 +13,8 @@ import soundfile
 from conftest import assert_done, content, speechmill, write_recipe
 
 from pipelines.rowwise import Reject
-from pipelines.speech_options import Augment
 from pipelines.steps.augment import augmented
+from pipelines.voice_options import Augment
 from quantize.audio import decode_audio
 from tts.audio import flac_bytes
 from tts.augment import NOISES, Drawn, augment

@@ -84,4 +84,6 @@ def test_what_voices_cannot_be_says_why(options: dict[str, object], message: str
 
 
 def test_a_cloned_voice_with_consent_is_taken() -> None:
-    Tts.model_validate({"voices": [{"id": "en", "cloned": True, "consent": "A. Speaker, 2026-01-02, signed form 7"}]})
+    consent = "A. Speaker, 2026-01-02, signed form 7"
+    tts = Tts.model_validate({"voices": [{"id": "en", "cloned": True, "consent": consent}]})
+    assert tts.voices[0].consent == consent
