@@ -94,12 +94,10 @@ class SelfAttention(nn.Module):
 
     def __init__(self, weights: Weights, at: str, shape: Shape) -> None:
         super().__init__()
-        width, scale = shape.width, math.sqrt(shape.qk_scale)
+        width = shape.width
         self.n_heads = shape.n_heads
-        query, key, value = (weights.take(f"{at}.{name}.weight", width, width) for name in ("query", "key", "value"))
-        query_bias, value_bias = (weights.take(f"{at}.{name}.bias", width) for name in ("query", "value"))
-        bias = torch.cat([query_bias * scale, torch.zeros(width), value_bias])
-        self.qkv = linear(torch.cat([query * scale, key * scale, value]), bias)
+        query, key, value, query_bias, value_bias = _projections(weights, at, shape)
+        self.qkv = linear(torch.cat([query, key, value]), torch.cat([query_bias, torch.zeros(width), value_bias]))
         self.out = weights.linear(f"{at}.out", width, width)
 
     def split(self, x: Tensor, turn: Rotary | None, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -132,12 +130,11 @@ class CrossAttention(nn.Module):
 
     def __init__(self, weights: Weights, at: str, shape: Shape) -> None:
         super().__init__()
-        width, scale = shape.width, math.sqrt(shape.qk_scale)
+        width = shape.width
         self.n_heads = shape.n_heads
-        query, key, value = (weights.take(f"{at}.{name}.weight", width, width) for name in ("query", "key", "value"))
-        query_bias, value_bias = (weights.take(f"{at}.{name}.bias", width) for name in ("query", "value"))
-        self.query = linear(query * scale, query_bias * scale)
-        self.key_value = linear(torch.cat([key * scale, value]), torch.cat([torch.zeros(width), value_bias]))
+        query, key, value, query_bias, value_bias = _projections(weights, at, shape)
+        self.query = linear(query, query_bias)
+        self.key_value = linear(torch.cat([key, value]), torch.cat([torch.zeros(width), value_bias]))
         self.out = weights.linear(f"{at}.out", width, width)
 
     def remember(self, encoded: Tensor, turn: Rotary | None, places: Tensor) -> tuple[Tensor, Tensor]:
@@ -151,6 +148,14 @@ class CrossAttention(nn.Module):
         query = query if turn is None else turn(query, place)
         mixed = functional.scaled_dot_product_attention(query, memory.cross_keys, memory.cross_values)
         return _joined(self.out, mixed)
+
+
+def _projections(weights: Weights, at: str, shape: Shape) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the weights of queries, keys and values and the biases of queries and values, with the scale in them."""
+    width, scale = shape.width, math.sqrt(shape.qk_scale)
+    query, key, value = (weights.take(f"{at}.{name}.weight", width, width) for name in ("query", "key", "value"))
+    query_bias, value_bias = (weights.take(f"{at}.{name}.bias", width) for name in ("query", "value"))
+    return query * scale, key * scale, value, query_bias * scale, value_bias
 
 
 def _heads(x: Tensor, n_heads: int) -> Tensor:
