@@ -236,7 +236,7 @@ class Soak:
 
     def note_kill(self) -> None:
         """Look into the store for the unit that the client was at."""
-        from tts.answer_store import AnswerStore
+        from answers.store import AnswerStore
 
         self.finished.append(len(self.units()))
         engine = engine_of("http://127.0.0.1:9/v1", self.folder)

@@ -1,7 +1,7 @@
 """Any server with OpenAI's `/v1/audio/speech`: vLLM-Omni, Kokoro servers, the OpenAI API.
 
 Nothing is asked twice: an answer is stored under what was asked as soon as it is found good, before
-it is used. Requests run at once up to a bound, each until it is answered (`tts.asking`); what comes
+it is used. Requests run at once up to a bound, each until it is answered (`answers.asking`); what comes
 back is checked (`tts.answer_audio`). The same stored answers give the same samples, whatever the
 concurrency and the server's weather; a server that draws anew each time is asked once and believed.
 The request's fields are those of https://developers.openai.com/api/reference (create speech).
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from answers.asking import Asker, AskingError, Refused, Unanswered, failure_of
+from answers.store import AnswerStore, answer_key
 from tts.answer_audio import BadAudio, decode_answer, plausible_seconds, to_int16
-from tts.answer_store import AnswerStore, answer_key
-from tts.asking import Asker, Refused, Unanswered, failure_of
 from tts.audio import is_silent
 from tts.engine import EngineError, Request, SpeechError, Spoken, Voice
 from tts.openai_speech_options import OpenAISpeechOptions
@@ -70,7 +70,10 @@ class OpenAISpeech:
         self.sample_rate_hz = options.sample_rate_hz
         self.batch_size = max(BATCH, 8 * options.concurrency)
         self._resample = resample
-        self._key = options.read_key()
+        try:
+            self._key = options.read_key()
+        except AskingError as error:
+            raise EngineError(str(error)) from None
         self._store = AnswerStore(folder)
         self._asker = Asker(options.attempts, options.patience_s, options.pauses_s)
         names = ("requests", "from_store", "characters", "stored_characters", "audio_seconds", "asking_seconds")
@@ -104,6 +107,8 @@ class OpenAISpeech:
         questions = {question.key: question for question in asked if isinstance(question, _Question)}
         try:
             answers = self._run(self._answer_all(list(questions.values()))) if questions else {}
+        except AskingError as error:
+            raise EngineError(str(error)) from None
         finally:
             self._store.sync()
             self._usage["asking_seconds"] += time.monotonic() - started
@@ -184,7 +189,10 @@ class OpenAISpeech:
         witness = replace(question, text=WITNESS, body={**question.body, "input": WITNESS})
         try:
             data, samples = await self._asker.ask(
-                question.key, question.body["voice"], lambda: self._send(question), lambda: self._send(witness)
+                question.key,
+                f"the voice {question.body['voice']}",
+                lambda: self._send(question),
+                lambda: self._send(witness),
             )
         except (Refused, Unanswered) as failure:
             return SpeechError(str(failure))
@@ -193,7 +201,7 @@ class OpenAISpeech:
         return Spoken(samples)
 
     async def _send(self, question: _Question) -> tuple[bytes, NDArray[np.int16]]:
-        """Ask once. Raises Unanswered, Refused or EngineError."""
+        """Ask once. Raises Unanswered, Refused or AskingError."""
         import openai
 
         assert self._client is not None

@@ -1,15 +1,10 @@
 """The options of the engine `openai_speech`; looking at them loads neither the client nor an engine."""
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
-from tts.engine import EngineError
-
-MOST_CONNECTIONS = 1000  # of the client: more would wait inside it, and fail by its timeout
+from answers.options import check_server, read_key
 
 FORMATS = ("wav", "flac", "mp3", "opus", "pcm")  # aac is not read by libsndfile
 
@@ -65,55 +60,26 @@ class OpenAISpeechOptions:
 
     def __post_init__(self) -> None:
         """Raise ValueError that names all that is wrong."""
-        url = urlsplit(self.base_url)
-        if "@" in url.netloc:  # alone, so that no other message repeats it
-            raise ValueError("base_url holds a user or password: name a variable in api_key_env instead")
         low, high = self.speed or (1.0, 1.0)
         slowest, fastest = self.characters_per_second
         wrong = [
-            (
-                url.scheme not in ("http", "https") or not url.hostname,
-                f"base_url {self.base_url!r} is no http(s) address",
-            ),
-            (not self.model, "model is empty"),
             (self.response_format not in FORMATS, f"response_format {self.response_format!r} is none of {FORMATS}"),
             (self.response_format == "pcm" and not self.server_rate_hz, "pcm needs server_rate_hz, such as 24000"),
             (not 0 < low <= high, f"speed {self.speed} runs backwards or is not positive"),
-            (self.attempts < 2, f"attempts must be 2 or more, not {self.attempts}: one failure is nobody's fault"),
-            (not 0 < self.pauses_s[0] <= self.pauses_s[1], f"pauses_s {self.pauses_s} must grow, from above 0"),
             (not 0 < slowest < fastest, f"characters_per_second {self.characters_per_second} must grow, from above 0"),
             (self.seed_field in _OURS, f"seed_field {self.seed_field!r}: a field of another meaning"),
-            (self.concurrency > MOST_CONNECTIONS, f"concurrency {self.concurrency} is above {MOST_CONNECTIONS}"),
             (self.price_per_million_characters < 0, "price_per_million_characters is negative"),
             *((name in self.extra, f"extra.{name}: set by the engine") for name in (*_OURS, self.seed_field)),
-            *(
-                (
-                    getattr(self, name) is not None and getattr(self, name) <= 0,
-                    f"{name} must be positive, not {getattr(self, name)}",
-                )
-                for name in (
-                    *("server_rate_hz", "sample_rate_hz", "natural_wpm"),
-                    *("concurrency", "timeout_s", "patience_s"),
-                )
-            ),
         ]
-        if messages := [message for is_wrong, message in wrong if is_wrong]:
-            raise ValueError("; ".join(messages))
-        try:
-            json.dumps(dict(self.extra), allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"extra is not JSON: {error}") from error
+        check_server(
+            *(self.base_url, self.model, self.extra, self.concurrency, self.attempts, self.pauses_s),
+            positive={
+                name: getattr(self, name)
+                for name in ("server_rate_hz", "sample_rate_hz", "natural_wpm", "timeout_s", "patience_s")
+            },
+            wrong=wrong,
+        )
 
     def read_key(self) -> str:
-        """Return the key that the environment holds, "" where none is wanted.
-
-        Raises EngineError if it is missing, or cannot be sent: the client's own error would tell it.
-        """
-        if self.api_key_env is None:
-            return ""
-        key = os.environ.get(self.api_key_env, "").strip()
-        if not key:
-            raise EngineError(f"the environment variable {self.api_key_env} is empty: put the server's key there")
-        if not (key.isascii() and key.isprintable()):
-            raise EngineError(f"the environment variable {self.api_key_env} holds characters that no header can")
-        return key
+        """Return the key that the environment holds, "" where none is wanted. Raises AskingError."""
+        return read_key(self.api_key_env)

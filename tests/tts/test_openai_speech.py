@@ -21,12 +21,12 @@ import yaml
 
 pytest.importorskip("openai", reason="needs the extra `openai`")
 
+from answers.asking import WAITS_PER_ATTEMPT, Asker, Unanswered, pause_s, retry_after_s
+from answers.store import AnswerStore
 from pipelines.recipe import parse_recipe
 from quantize.audio import resample
 from tests.tts.loopback_speech import QUICK, RATE_HZ, LoopbackSpeech, at_random, encode, engine_over, texts, unchanged
 from tts.answer_audio import BadAudio, decode_answer, plausible_seconds, to_int16
-from tts.answer_store import AnswerStore
-from tts.asking import WAITS_PER_ATTEMPT, Asker, Unanswered, pause_s, retry_after_s
 from tts.engine import Delivery, EngineError, Request, SpeechError, Spoken, Voice
 from tts.espeak import Espeak
 from tts.openai_speech import OpenAISpeech, OpenAISpeechOptions, Resample
@@ -194,7 +194,7 @@ def test_a_voice_that_the_server_does_not_know_stops_the_run_and_a_text_that_it_
         engine = OpenAISpeech(options, voices, tmp_path, unchanged)
         results = engine.speak_all(rows)  # the first of all is refused, and its voice is good
         assert [type(one) for one in results] == [SpeechError] + 19 * [Spoken]
-        with pytest.raises(EngineError, match=r"plain sentence by the voice mistyped: status 400.*400-voice"):
+        with pytest.raises(EngineError, match=r"plain request to the voice mistyped: status 400.*400-voice"):
             engine.speak_all([*rows, request("Good morning to all of you.", voice="mistyped")])
         engine.close()
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-import tts.answer_store
-from tts.answer_store import AnswerStore, answer_key
+import answers.store
+from answers.store import AnswerStore, answer_key
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +28,7 @@ def answer(number: int) -> bytes:
 
 
 def run_python(script: str, *arguments: object, **options: object) -> subprocess.Popen[str]:
-    prelude = "import sys; from pathlib import Path; from tests.tts.test_answer_store import *\n"
+    prelude = "import sys; from pathlib import Path; from tests.answers.test_store import *\n"
     return subprocess.Popen(
         [sys.executable, "-c", prelude + script, *map(str, arguments)],
         cwd=ROOT,
@@ -143,7 +143,7 @@ def test_a_damaged_record_is_as_if_it_were_not_there_and_can_be_replaced(tmp_pat
 
 
 def test_many_answers_are_sorted_into_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tts.answer_store, "_MERGE_AT", 16)
+    monkeypatch.setattr(answers.store, "_MERGE_AT", 16)
     edge = [bytes(16), b"\xff" * 16, b"\xff" * 8 + bytes(8)]  # the last two share their half key
     store = AnswerStore(tmp_path)
     for number in range(200):

@@ -6,7 +6,7 @@ a cut or late answer and one that cannot be used may be the row's: after `attemp
 short text that any server can answer, settles it, unless another row was answered meanwhile. If the witness is
 answered, the row is given up; if not, the server is waited for. So neither does a broken server cost
 rows, nor can one bad row stop a run, and a run that is resumed with nothing but bad rows comes to its end.
-A refusal is the row's, unless its voice was never answered: then it is the witness that tells a wrong voice.
+A refusal is the row's, unless whom it was put to (a voice, a model) never answered: then the witness tells a wrong one.
 """
 
 import asyncio
@@ -15,8 +15,6 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
-
-from tts.engine import EngineError
 
 if TYPE_CHECKING:
     import openai
@@ -30,6 +28,10 @@ _AGAIN = {408, 409, *_BUSY}  # and every other 5xx
 _NEVER_REACHED = {"ConnectError", "ConnectTimeout", "PoolTimeout"}  # of httpx and httpx2 alike
 
 T = TypeVar("T")
+
+
+class AskingError(RuntimeError):
+    """No question can be asked any more: the server, the key or the options are at fault, no one question is."""
 
 
 class Refused(Exception):
@@ -49,7 +51,7 @@ class Unanswered(Exception):
         self.of_server = of_server
 
 
-def failure_of(error: "openai.APIError", redact: Callable[[str], str]) -> Unanswered | Refused | EngineError:
+def failure_of(error: "openai.APIError", redact: Callable[[str], str]) -> Unanswered | Refused | AskingError:
     """Say what an error of the `openai` client means, with the first 200 characters of the server's message.
 
     `redact` takes out what must not be told, before the message is cut.
@@ -62,7 +64,7 @@ def failure_of(error: "openai.APIError", redact: Callable[[str], str]) -> Unansw
         message = redact(str(said or error.message))[:MESSAGE_CHARACTERS]
         what = f"status {status}: {message}"
         if status in _CONFIGURATION or error.code == "insufficient_quota":
-            return EngineError(f"{what}. Check base_url, model, voice and the key, then resume")
+            return AskingError(f"{what}. Check base_url, model or voice, and the key, then resume")
         if status in _AGAIN or status >= 500:
             return Unanswered(what, retry_after_s(error.response.headers, time.time()), of_server=status in _BUSY)
         return Refused(what)
@@ -112,7 +114,7 @@ class Asker:
         self.pauses_s = pauses_s
         self.retries = 0
         self._answered_at = self._free_at = -float("inf")
-        self._voices: set[str] = set()  # that were answered
+        self._answerers: set[str] = set()
         self._witness_lock = asyncio.Lock()
 
     def begin(self) -> None:
@@ -120,20 +122,22 @@ class Asker:
         self._answered_at = self._now()
 
     async def ask(
-        self, key: bytes, voice: str, send: Callable[[], Awaitable[T]], witness: Callable[[], Awaitable[object]]
+        self, key: bytes, whom: str, send: Callable[[], Awaitable[T]], witness: Callable[[], Awaitable[object]]
     ) -> T:
         """Return the first answer of `send`, which raises Unanswered or Refused where there is none.
 
         Raises the last of these if the question is at fault: its last attempt lies between two answers to others,
-        since without the first or the second it might have fallen into an outage. Raises EngineError if the
+        since without the first or the second it might have fallen into an outage. Raises AskingError if the
         server, the key or the options are at fault; what is stored stays. The key draws the jitter.
+
+        whom: those of the server that the question is put to, in words: "the voice en-us", "the model qwen"
         """
         own = waits = sent = turn = 0
         asked = self._now()
         while True:
             await self._until_free(key)
             is_last = own >= self.attempts - 1 or waits >= WAITS_PER_ATTEMPT * self.attempts - 1
-            failure = await self._silence(asked, voice, witness) if is_last else None
+            failure = await self._silence(asked, whom, witness) if is_last else None
             if is_last and waits:  # the witness may have taken the place that a busy server had left
                 await asyncio.sleep(pause_s(key, turn, *self.pauses_s))
             if failure is None:
@@ -143,15 +147,15 @@ class Asker:
                 try:
                     answer = await send()
                 except Refused:
-                    failure = await self._refusal(voice, witness)
+                    failure = await self._refusal(whom, witness)
                     if failure is None:
                         raise
                 except Unanswered as error:
-                    failure = await self._silence(asked, voice, witness) if is_last else error
+                    failure = await self._silence(asked, whom, witness) if is_last else error
                     if failure is None:
                         raise
                 else:
-                    self._note_answer(voice)
+                    self._note_answer(whom)
                     return answer
             turn += 1
             waits += failure.of_server
@@ -162,36 +166,36 @@ class Asker:
         while (left := self._free_at - self._now()) > 0:
             await asyncio.sleep(left + pause_s(key, 1, *self.pauses_s))  # so that not all come back at once
 
-    async def _silence(self, since: float, voice: str, witness: Callable[[], Awaitable[object]]) -> Unanswered | None:
+    async def _silence(self, since: float, whom: str, witness: Callable[[], Awaitable[object]]) -> Unanswered | None:
         """Return why the witness is not answered; None if it is, or if anybody was answered since then."""
         async with self._witness_lock:
-            return None if self._answered_at > since else await self._ask(voice, witness)
+            return None if self._answered_at > since else await self._ask(whom, witness)
 
-    async def _refusal(self, voice: str, witness: Callable[[], Awaitable[object]]) -> Unanswered | None:
-        """Return why the witness is not answered; None if it is, or if the voice ever was."""
+    async def _refusal(self, whom: str, witness: Callable[[], Awaitable[object]]) -> Unanswered | None:
+        """Return why the witness is not answered; None if it is, or if they ever answered."""
         async with self._witness_lock:
-            return None if voice in self._voices else await self._ask(voice, witness)
+            return None if whom in self._answerers else await self._ask(whom, witness)
 
-    async def _ask(self, voice: str, witness: Callable[[], Awaitable[object]]) -> Unanswered | None:
+    async def _ask(self, whom: str, witness: Callable[[], Awaitable[object]]) -> Unanswered | None:
         try:
             await witness()
         except Unanswered as failure:
             self._check_patience(failure)
             return failure
         except Refused as refusal:
-            raise EngineError(f"the server refuses even a plain sentence by the voice {voice}: {refusal}") from None
-        self._note_answer(voice)
+            raise AskingError(f"the server refuses even a plain request to {whom}: {refusal}") from None
+        self._note_answer(whom)
         return None
 
-    def _note_answer(self, voice: str) -> None:
+    def _note_answer(self, whom: str) -> None:
         self._answered_at = self._now()
-        self._voices.add(voice)
+        self._answerers.add(whom)
 
     def _pause(self, key: bytes, failures: int, failure: Unanswered) -> float:
         """Return how long to wait; a busy server's Retry-After holds all questions back."""
         asked_for = failure.retry_after_s or 0.0
         if asked_for > self.patience_s:
-            raise EngineError(
+            raise AskingError(
                 f"the server asks to come back in {asked_for:.0f} s, but patience_s is {self.patience_s:g}: {failure}"
             )
         if failure.of_server:
@@ -202,7 +206,7 @@ class Asker:
     def _check_patience(self, failure: Exception) -> None:
         quiet_s = self._now() - self._answered_at
         if quiet_s > self.patience_s:
-            raise EngineError(
+            raise AskingError(
                 f"the server has answered nobody for {quiet_s:.0f} s (patience_s: {self.patience_s:g}); "
                 f"last: {failure}. What was answered is stored: resume when the server is well"
             ) from None
