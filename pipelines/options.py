@@ -22,7 +22,6 @@ from pydantic import (
     model_validator,
 )
 
-from noise import NOISE_KINDS
 from pipelines.tasks import COLUMNS, TASKS
 
 FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # names become parts of paths
@@ -97,6 +96,18 @@ class Audio(Options):
     without_text: Literal["reject", "keep"] = Field("reject", description="recordings that no text belongs to")
 
 
+class Exactly(Options):
+    """Chats of so many exchanges, and no others."""
+
+    exactly: int = Field(ge=1, description="exchanges that a chat must have")
+
+
+class AtMost(Options):
+    """Chats, cut after so many exchanges."""
+
+    at_most: int = Field(ge=1, description="exchanges that are kept of a chat")
+
+
 class Source(Options):
     """Where rows come from: files (`path`) or a Hugging Face dataset (`hf`)."""
 
@@ -125,7 +136,9 @@ class Source(Options):
         default_factory=dict, description="drop records whose column equals a value or is one of a list"
     )
     limit: int | None = Field(None, ge=1, description="stop after this many records that pass where and where_not")
-    turns: Literal["first", "all"] = Field("first", description="first exchange only, or the whole chat")
+    turns: Literal["first", "all"] | Exactly | AtMost = Field(
+        "first", description="first exchange only, the whole chat, {exactly: 2} exchanges, or {at_most: 4}"
+    )
     audio: Audio | None = Field(None, description="its records are recordings; audio: {} where nothing is special")
     published: Published | None = Field(None, exclude=True, description="what another run counted, for comparison")
 
@@ -156,12 +169,17 @@ class Score(Options):
     )
 
 
-class Noise(Options):
-    """Inaudible rows: random sound ids as long as this run's prompts, answered by polite refusals."""
+class Chats(Options):
+    """Conversations of several exchanges: what becomes of turns that fail, and of drawn ones."""
 
-    rows: int = Field(1000, ge=0, description="how many to make (the paper: 11,000)")
-    kinds: dict[Annotated[str, known("kind", list(NOISE_KINDS))], Annotated[float, Field(gt=0)]] = Field(
-        {"independent": 1.0, "sticky": 1.0}, min_length=1, description="relative weight of each kind"
+    failed_turn: Literal["reject", "shorten"] = Field(
+        "reject", description="a user turn that cannot be said or heard ends the row, or the chat before it"
+    )
+    written_turns: float = Field(
+        0.0, ge=0, lt=1, description="share of user turns that stay text in chats; one at least is spoken (LLaSM)"
+    )
+    inaudible: int = Field(
+        0, ge=0, description="chats that get a turn nobody can hear, the request to repeat it, and the turn again"
     )
 
 

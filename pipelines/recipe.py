@@ -8,18 +8,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from answers.options import LlmOptions
+from pipelines.answer_options import Answers, Refusals, Rewrite
 from pipelines.errors import UserError
+from pipelines.noise_options import Noise
 from pipelines.options import (
     FILE_NAME,
+    Chats,
     Export,
     Mix,
     Mixture,
-    Noise,
     Options,
     Published,
     PublishedStage,
@@ -36,6 +39,10 @@ from tts.openai_speech_options import OpenAISpeechOptions
 from tts.plausible import Plausible
 from tts.whisperspeech_options import WhisperSpeechOptions
 
+# One-to-one passes that each take the shards of the last before them that a recipe uses.
+SCORED_BY = ("score",)  # up to what `filter` decides on
+KEPT_BY = ("filter",)  # up to what is spoken
+
 # Where things lie, and so no part of what they are: left out of the card and its fingerprint.
 PLACES: dict[str, Any] = {
     "run_dir": True,
@@ -47,6 +54,7 @@ PLACES: dict[str, Any] = {
     },
     "quantize": {"model", "whisper"},
     "sources": {"__all__": {"path"}},
+    "llms": {"__all__": {"base_url", "api_key_env"}},
 }
 
 
@@ -61,6 +69,12 @@ class Recipe(Options):
     read: Read = Read()
     score: Score = Score()
     filter: Filter = Filter()
+    llms: dict[Annotated[str, Field(pattern=FILE_NAME)], LlmOptions] = Field(
+        {}, description="name: a server of OpenAI's protocol and a model that it serves"
+    )
+    rewrite: Rewrite | None = Field(None, description="prompts that are almost speakable; none: rejects, as they are")
+    answer: Answers | None = Field(None, description="answers written anew; none: as the sources have them")
+    chats: Chats = Chats()
     tts: Tts = Tts()
     quantize: Quantize = Quantize()
     noise: Noise = Noise()
@@ -108,6 +122,27 @@ class Recipe(Options):
                 f"of up to {self.score.most_tokens} are scored; raise score.most_tokens too"
             )
         return self
+
+    @model_validator(mode="after")
+    def _known_llms(self) -> Recipe:
+        named = {"rewrite": self.rewrite, "answer": self.answer, "noise.refusals": self.noise.refusals}
+        for place, options in named.items():
+            if options is not None and options.llm not in self.llms:
+                remedy = (
+                    nearest(options.llm, list(self.llms)) if self.llms else "llms: {name: {base_url, model}} is empty"
+                )
+                raise ValueError(f"{place}.llm: there is no {options.llm!r} in llms; {remedy}")
+        return self
+
+    @property
+    def scored_by(self) -> str:
+        """The pass whose shards `filter` decides on."""
+        return "score"
+
+    @property
+    def kept_by(self) -> str:
+        """The pass whose shards are spoken."""
+        return "filter"
 
     @property
     def has_texts(self) -> bool:
@@ -256,7 +291,8 @@ def _names_at(place: tuple[int | str, ...]) -> list[str]:
     models: dict[str, Any] = {
         "sources": Source, "mixtures": Mixture, "published": published, "voices": Voice, "augment": Augment,
         "compare_paths": PathLimits, "plausible": Plausible, "whisperspeech": WhisperSpeechOptions,
-        "openai_speech": OpenAISpeechOptions, **RULES,
+        "openai_speech": OpenAISpeechOptions, "llms": LlmOptions, "rewrite": Rewrite, "answer": Answers,
+        "refusals": Refusals, **RULES,
         **{name: field.annotation for name, field in Recipe.model_fields.items() if isinstance(field.annotation, type)},
     }  # fmt: skip
     model: Any = next((models[str(part)] for part in reversed(place) if part in models), None if place else Recipe)

@@ -11,7 +11,10 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
-from pipelines.options import Export, Mix, Mixture, Noise, Read, Score, Source
+from answers.options import LlmOptions
+from pipelines.answer_options import Answers, Refusals, Rewrite
+from pipelines.noise_options import Noise
+from pipelines.options import Chats, Export, Mix, Mixture, Read, Score, Source
 from pipelines.quantize_options import Quantize
 from pipelines.recipe import Recipe
 from pipelines.rules import RULES, Filter
@@ -24,9 +27,11 @@ from tts.openai_speech_options import OpenAISpeechOptions
 from tts.whisperspeech_options import WhisperSpeechOptions
 
 SECTIONS: dict[str, Any] = {
-    "recipe": Recipe, "sources": Source, "read": Read, "score": Score, "filter": Filter, "tts": Tts,
+    "recipe": Recipe, "sources": Source, "read": Read, "score": Score, "filter": Filter, "llms": LlmOptions,
+    "rewrite": Rewrite, "answer": Answers, "chats": Chats, "tts": Tts,
     "tts.voices": Voice, "tts.augment": Augment, "tts.whisperspeech": WhisperSpeechOptions,
     "tts.openai_speech": OpenAISpeechOptions, "tts.compare_paths": PathLimits, "quantize": Quantize, "noise": Noise,
+    "noise.refusals": Refusals,
     "mix": Mix, "mix.mixtures": Mixture, "export": Export,
 }  # fmt: skip
 MOST_SHOWN = 10  # items of a default

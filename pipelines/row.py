@@ -35,6 +35,19 @@ UTTERANCE = pa.struct(
     ]
 )
 
+GENERATED = pa.struct(
+    [
+        ("turn", pa.int32()),  # position in `messages` of what a language model wrote
+        ("task", pa.string()),  # refusal, rewrite, spoken, mend or own
+        ("original", pa.string()),  # what stood there before; null where nothing did
+        ("model", pa.string()),  # as its server names it
+        ("template", pa.string()),  # of the request: name@digest
+        ("prompt_tokens", pa.int32()),  # of the request that was answered well, as its server counts
+        ("completion_tokens", pa.int32()),
+        ("tries", pa.int32()),  # answers until a good one
+    ]
+)
+
 ROW = pa.schema(
     [
         ("id", pa.string()),  # row_id() of source and messages: 32 hex digits
@@ -56,7 +69,10 @@ ROW = pa.schema(
         ("answer_repeats", pa.float32()),  # share of an answer that is its prompt again, the largest
         ("answer_unspeakable", pa.string()),  # as unspeakable, of the answers
         ("duplicate_key", pa.string()),  # hash of the normalised user messages
-        ("inaudible", pa.string()),  # how an inaudible row was made; null for speech
+        ("inaudible", pa.string()),  # what cannot be heard and how it was made, as JSON; null where all can
+        ("degraded", pa.string()),  # a rung of a ladder: of which row, how far, as JSON; null for clean speech
+        ("cut", pa.string()),  # why a chat lost its end: "filter.speakable:url at exchange 3 of 4"; null: whole
+        ("generated", pa.list_(GENERATED)),  # the messages that a language model wrote; null where none is
         ("spoken", pa.list_(UTTERANCE)),
     ]
 )

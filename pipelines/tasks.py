@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.row import MESSAGES, Row, user_turns
+from pipelines.row import GENERATED, MESSAGES, Row, user_turns
 from quantize.run_lengths import format_runs
 from quantize.sound_string import MOST_CODES, format_sound
 
@@ -50,6 +50,9 @@ PAIR = pa.schema(
         ("tts", pa.string()),
         ("tokenizer", pa.string()),
         ("seconds", pa.float64()),
+        ("inaudible", pa.string()),
+        ("degraded", pa.string()),
+        ("generated", pa.list_(GENERATED)),
     ]
 )
 
@@ -66,6 +69,12 @@ class Shape:
     exchanges: int
     answered: bool
     inaudible: bool
+    degraded: bool = False
+
+    @property
+    def clean(self) -> bool:
+        """Whether it is speech that nothing was done to but what augments every row."""
+        return not (self.inaudible or self.degraded)
 
 
 @dataclass(frozen=True)
@@ -164,14 +173,17 @@ def _sound(row: Row, writing: Writing) -> dict[str, Any]:
 
 
 TASKS: dict[str, Task] = {
-    "speech_instruction": Task(lambda s: s.exchanges == 1 and s.answered and not s.inaudible, _speech_instruction),
-    "transcription": Task(lambda s: s.exchanges == 1 and not s.inaudible, _transcription),
-    "text_only": Task(lambda s: s.exchanges == 1 and s.answered and not s.inaudible, _text_only),
-    "two_turn": Task(lambda s: s.exchanges == 2 and s.answered and not s.inaudible, _chat),
-    "four_turn": Task(lambda s: s.exchanges == 4 and s.answered and not s.inaudible, _chat),
-    "inaudible": Task(lambda s: s.inaudible, _inaudible),
-    "sound": Task(lambda s: s.exchanges <= 1 and not s.inaudible, _sound),
+    "speech_instruction": Task(lambda s: s.exchanges == 1 and s.answered and s.clean, _speech_instruction),
+    "transcription": Task(lambda s: s.exchanges == 1 and s.clean, _transcription),
+    "text_only": Task(lambda s: s.exchanges == 1 and s.answered and s.clean, _text_only),
+    "two_turn": Task(lambda s: s.exchanges == 2 and s.answered and s.clean, _chat),
+    "four_turn": Task(lambda s: s.exchanges == 4 and s.answered and s.clean, _chat),
+    "inaudible": Task(lambda s: s.inaudible and s.exchanges == 1, _inaudible),
+    "interrupted": Task(lambda s: s.inaudible and s.exchanges > 1, _chat),
+    "degraded": Task(lambda s: s.degraded and not s.inaudible and s.answered, _speech_instruction),
+    "sound": Task(lambda s: s.exchanges <= 1 and s.clean, _sound),
 }
+REFUSALS = ("inaudible", "interrupted")  # tasks that teach to refuse: mix.max_refusal_share bounds them together
 
 
 def render(row: Row, task: str, index: int, writing: Writing) -> dict[str, Any]:
@@ -187,5 +199,8 @@ def render(row: Row, task: str, index: int, writing: Writing) -> dict[str, Any]:
         "voice": first["voice"],
         "tts": first["tts"],
         "tokenizer": first["tokenizer"],
+        "inaudible": row["inaudible"],
+        "degraded": row["degraded"],
+        "generated": row["generated"],
         **TASKS[task].render(row, writing),
     }

@@ -24,6 +24,7 @@ from pipelines.shards import Counts, Record, digest_file, digest_json, read_reco
 from pipelines.steps.augment import FOLDER as AUGMENT
 from pipelines.steps.augment import speech_shards
 from pipelines.steps.mix import chosen_file
+from pipelines.tasks import REFUSALS
 from pipelines.verify_pairs import Pairs
 
 SHOWN = 5  # failures of one promise that are shown
@@ -261,7 +262,7 @@ def _lockfile(run: Run) -> Checks:
 
 def _refusals(run: Run) -> Checks:
     counted = [_tasks(run, name) for name in run.recipe.mix.mixtures]
-    refusals, total = sum(c["inaudible"] for c in counted), sum(c.total() for c in counted)
+    refusals, total = sum(c[task] for c in counted for task in REFUSALS), sum(c.total() for c in counted)
     ceiling = Fraction(str(run.recipe.mix.max_refusal_share))
     yield _unless(refusals <= ceiling * total, f"{refusals} of {total} rows, above {float(ceiling):.2%}")
 

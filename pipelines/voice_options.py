@@ -6,9 +6,10 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from noise.lasting import COLOURS
 from pipelines.options import Options, known
 from tts import ENGINES
-from tts.augment import NOISES, Ranges
+from tts.augment import Ranges
 
 Between = tuple[float, float]
 
@@ -45,8 +46,8 @@ class Augment(Options):
     band_hz: Between | None = Field(None, description="nothing above, such as [3400, 8000]")
     snr_db: Between | None = Field(None, description="speech over noise, such as [5, 30]")
     gain_db: Between | None = Field(None, description="such as [-12, 3]; what would clip is turned down")
-    noise: tuple[Annotated[str, known("noise", list(NOISES))], ...] = Field(
-        tuple(NOISES), description="generated kinds that are drawn from, beside the recordings"
+    noise: tuple[Annotated[str, known("noise", list(COLOURS))], ...] = Field(
+        tuple(COLOURS), description="generated kinds that are drawn from, beside the recordings"
     )
     noise_folder: str | None = Field(None, description="recordings of noise to draw from; relative to root")
 

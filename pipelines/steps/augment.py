@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from noise.lasting import NoiseError
 from pipelines.errors import UserError
 from pipelines.graph import Job, Outcome, Outputs, Pass, Unit, shard_units
 from pipelines.recipe import Recipe
@@ -18,7 +19,7 @@ from pipelines.rowwise import Reject, run_rowwise
 from quantize import AudioError
 from quantize.models import path_digest
 from tts.audio import AudioFormat, encode_audio
-from tts.augment import Drawn, NoiseError, augment, draw
+from tts.augment import Drawn, augment, draw
 
 FOLDER = "tts.augment"
 
@@ -120,7 +121,7 @@ def speech_shards(recipe: Recipe) -> tuple[str, ...]:
 PASS = Pass(
     key=FOLDER,
     needs=("tts", "read.speech"),
-    version=1,
+    version=2,
     options=_options,
     units=_units,
     run=_run,

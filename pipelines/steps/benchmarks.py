@@ -23,7 +23,7 @@ from filters.markers import strip_markers
 from pipelines.errors import UserError
 from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
 from pipelines.options import Source
-from pipelines.recipe import Recipe
+from pipelines.recipe import SCORED_BY, Recipe
 from pipelines.row import ROW, user_turns
 from pipelines.rules import BenchmarkRule
 from pipelines.shapes import BadRecord, checked, find_shape
@@ -114,7 +114,7 @@ def _overlap_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
         return []
     (facts,) = outputs.facts("score.benchmarks")
     index = (INDEX_FILE,) if facts["prompts"] else ()
-    return [Unit(s.name, (s.path, PROMPTS_FILE, *index), s.rows) for s in outputs.shards("score")]
+    return [Unit(s.name, (s.path, PROMPTS_FILE, *index), s.rows) for s in outputs.shards(recipe.scored_by)]
 
 
 def _find_overlap(job: Job) -> Outcome:
@@ -155,7 +155,7 @@ def _report_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
     if recipe.filter.find(BenchmarkRule) is None:
         return []
     (facts,) = outputs.facts("score.benchmarks")
-    inputs = (PROMPTS_FILE, *(_hits_file(s.name) for s in outputs.shards("score")))
+    inputs = (PROMPTS_FILE, *(_hits_file(s.name) for s in outputs.shards(recipe.scored_by)))
     return [Unit("all", inputs, args={"missing": facts["missing"]})]
 
 
@@ -194,7 +194,7 @@ INDEX_PASS = Pass(
 )
 OVERLAP_PASS = Pass(
     key="score.overlap",
-    needs=("score", "score.benchmarks"),
+    needs=(*SCORED_BY, "score.benchmarks"),
     version=2,
     options=lambda recipe: {},
     units=_overlap_units,
@@ -203,7 +203,7 @@ OVERLAP_PASS = Pass(
 )
 REPORT_PASS = Pass(
     key="filter.decontamination",
-    needs=("score", "score.benchmarks", "score.overlap"),
+    needs=(*SCORED_BY, "score.benchmarks", "score.overlap"),
     version=1,
     options=lambda recipe: {},
     units=_report_units,

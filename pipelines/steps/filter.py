@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
-from pipelines.recipe import Recipe
+from pipelines.recipe import SCORED_BY, Recipe
 from pipelines.row import REJECTED_ROW, ROW
 from pipelines.rules import BenchmarkRule, DuplicateRule, NearDuplicateRule
 from pipelines.shards import Counts, read_table
@@ -41,7 +41,7 @@ def _find_duplicates(job: Job) -> Outcome:
     writes `unique`: the positions, among all rows, of those that are kept so far, for near duplicates.
     """
     key = "duplicate_key" if job.recipe.filter.find(DuplicateRule) else "id"
-    names = [Path(name).stem for name in job.unit.inputs if name.startswith("score/")]
+    names = [Path(name).stem for name in job.unit.inputs if name.startswith(f"{job.recipe.scored_by}/")]
     with ThreadPoolExecutor(pl.thread_pool_size()) as pool:  # one thread in a worker, which has one CPU
         read = list(pool.map(partial(_kept_keys, job, key), names))
     keys = [of_shard for of_shard, _, _ in read]
@@ -70,7 +70,7 @@ def _find_duplicates(job: Job) -> Outcome:
 def _kept_keys(job: Job, key: str, shard: str) -> tuple[NDArray[np.void], NDArray[np.int64], int]:
     """Return the keys of a shard's rows that no rule on single rows rejects, their places, and its number of rows."""
     rules = job.recipe.filter.rules
-    table = read_table(job.staged.run_dir / f"score/{shard}.parquet", [key, *columns_of(rules)])
+    table = read_table(job.staged.run_dir / f"{job.recipe.scored_by}/{shard}.parquet", [key, *columns_of(rules)])
     stays = kept(_scores(job, shard, table), rules).to_numpy()
     return _as_bytes(table[key].combine_chunks(), stays), np.flatnonzero(stays), table.num_rows
 
@@ -98,7 +98,7 @@ def _ids(job: Job, names: list[str], places: NDArray[np.int32]) -> list[str]:
     result = np.empty(len(places), object)
     for number in np.unique(places[:, 0]) if len(places) else ():
         mine = places[:, 0] == number
-        ids = read_table(job.staged.run_dir / f"score/{names[number]}.parquet", columns=["id"])["id"]
+        ids = read_table(job.staged.run_dir / f"{job.recipe.scored_by}/{names[number]}.parquet", columns=["id"])["id"]
         result[mine] = ids.take(pa.array(places[mine, 1])).to_pylist()
     return list(result)
 
@@ -140,7 +140,7 @@ def _run(job: Job) -> Outcome:
 
 
 def _duplicates_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
-    shards = outputs.shards("score")
+    shards = outputs.shards(recipe.scored_by)
     overlaps = [overlap_file(s.name) for s in shards] if recipe.filter.find(BenchmarkRule) else []
     return [Unit("all", (*(s.path for s in shards), *overlaps), sum(s.rows for s in shards))] if shards else []
 
@@ -158,7 +158,7 @@ def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
             ),
             s.rows,
         )
-        for s in outputs.shards("score")
+        for s in outputs.shards(recipe.scored_by)
     ]
 
 
@@ -175,7 +175,7 @@ def rule_options(recipe: Recipe) -> dict[str, Any]:
 
 DUPLICATES = Pass(
     key="filter.duplicates",
-    needs=("score", OVERLAP_PASS.key),
+    needs=(*SCORED_BY, OVERLAP_PASS.key),
     version=2,
     options=rule_options,
     units=_duplicates_units,
@@ -184,8 +184,8 @@ DUPLICATES = Pass(
 )
 PASS = Pass(
     key="filter",
-    needs=("score", OVERLAP_PASS.key, "filter.duplicates", "filter.near_duplicates"),
-    version=2,
+    needs=(*SCORED_BY, OVERLAP_PASS.key, "filter.duplicates", "filter.near_duplicates"),
+    version=3,
     options=rule_options,
     units=_units,
     run=_run,

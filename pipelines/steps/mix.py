@@ -14,7 +14,7 @@ from pipelines.mixture import Classes, Short, assign, available, check, hash_ran
 from pipelines.options import Mixture
 from pipelines.recipe import Recipe
 from pipelines.shards import Counts, digest_json, to_json
-from pipelines.tasks import TASKS, Shape
+from pipelines.tasks import REFUSALS, TASKS, Shape
 
 LOCKFILE = "mixture.json"
 
@@ -41,8 +41,7 @@ def _run(job: Job) -> Outcome:
             lock[name]["rows_of_too_many_tokens"] = mine.height - rows[name].height
         if mixture.total == "max" or mixture.shrink:
             lock[name]["bound"] = _bound(mixture, wanted[name], classes[name])
-    refusals = sum(quota.get("inaudible", 0) for quota in wanted.values())
-    total = sum(sum(quota.values()) for quota in wanted.values())
+    refusals, total = _refusals(wanted)
     wanted_parts = {part for mixture in mixtures.values() for part in mixture.parts}
     lockfile = {
         "mixtures": lock,
@@ -73,14 +72,14 @@ def _admitted(rows: pl.DataFrame, mixture: Mixture) -> pl.DataFrame:
 
 def _candidates(job: Job) -> pl.DataFrame:
     """Return every row that may be chosen: id, path of its shard, position there, tokens, the tasks it may serve."""
-    columns = ["id", "exchanges", "answered", "inaudible", "spoken"]
+    columns = ["id", "exchanges", "answered", "inaudible", "degraded", "spoken"]
     tokens = pl.col("spoken").list.eval(pl.element().struct.field("tokens").list.len()).list.sum()
     voice = pl.col("spoken").list.eval(pl.element().struct.field("voice")).list.first()
     held_out = [voice.id for voice in job.recipe.tts.voices if voice.held_out]
     frames = []
     for path in job.unit.inputs:
         rows = pl.read_parquet(job.staged.run_dir / path, columns=columns)
-        shapes = rows.select("exchanges", "answered", pl.col("inaudible").is_not_null().alias("inaudible"))
+        shapes = rows.select("exchanges", "answered", pl.col("inaudible", "degraded").is_not_null())
         serves = [_serves(Shape(*shape)) for shape in shapes.iter_rows()]
         frames.append(
             rows.select(
@@ -145,13 +144,18 @@ def _percent(share: Fraction) -> str:
     return f"{float(share):g} %"
 
 
+def _refusals(wanted: dict[str, dict[str, int]]) -> tuple[int, int]:
+    """Return how many rows of all mixtures teach to refuse, and how many rows there are."""
+    refusals = sum(quota.get(task, 0) for quota in wanted.values() for task in REFUSALS)
+    return refusals, sum(sum(quota.values()) for quota in wanted.values())
+
+
 def _check_refusals(recipe: Recipe, wanted: dict[str, dict[str, int]]) -> None:
     """Raise UserError where inaudible rows are more than the ceiling allows over all mixtures."""
-    refusals = sum(quota.get("inaudible", 0) for quota in wanted.values())
-    total = sum(sum(quota.values()) for quota in wanted.values())
+    refusals, total = _refusals(wanted)
     ceiling = Fraction(str(recipe.mix.max_refusal_share))
     if refusals > ceiling * total:
-        sums = ", ".join(f"{name} {q.get('inaudible', 0)} of {sum(q.values())}" for name, q in wanted.items())
+        sums = ", ".join(f"{name} {_refusals({name: q})[0]} of {sum(q.values())}" for name, q in wanted.items())
         needed = "a ceiling above 0" if not ceiling else f"{-(-refusals // ceiling)} rows in all"
         raise UserError(
             f"mix.max_refusal_share: inaudible rows are {refusals} of {total} = {refusals / total:.2%} ({sums}), "
@@ -219,7 +223,7 @@ def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
 PASS = Pass(
     key="mix",
     needs=("quantize", "noise"),
-    version=1,
+    version=2,
     options=lambda recipe: {
         "seed": recipe.seed,
         "held_out": [voice.id for voice in recipe.tts.voices if voice.held_out],

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from filters.near_duplicates import BANDS, band_hashes, buckets, families, find_near_duplicates
 from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
-from pipelines.recipe import Recipe
+from pipelines.recipe import SCORED_BY, Recipe
 from pipelines.rules import NearDuplicateRule, PrivateRule, SpeakableRule
 from pipelines.shards import Counts, read_table
 from pipelines.steps.filter import DUPLICATES, UNIQUE_FILE
@@ -176,11 +176,11 @@ def _shared_buckets(job: Job, positions: NDArray[np.int64]) -> tuple[NDArray[np.
 
 
 def _signature_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
-    return [Unit(s.name, (s.path,), s.rows) for s in outputs.shards("score")] if _wanted(recipe) else []
+    return [Unit(s.name, (s.path,), s.rows) for s in outputs.shards(recipe.scored_by)] if _wanted(recipe) else []
 
 
 def _bucket_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
-    shards = outputs.shards("score")
+    shards = outputs.shards(recipe.scored_by)
     inputs = tuple(_signature_file(s.name) for s in shards)
     rows = sum(s.rows for s in shards)
     bands = range(BANDS) if _wanted(recipe) else ()
@@ -188,14 +188,14 @@ def _bucket_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
 
 
 def _family_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
-    rows = sum(s.rows for s in outputs.shards("score"))
+    rows = sum(s.rows for s in outputs.shards(recipe.scored_by))
     inputs = tuple(_bucket_file(band) for band in range(BANDS))
     return [Unit("all", inputs, rows, {"rows": rows})] if _wanted(recipe) else []
 
 
 def _member_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
     units, start = [], 0
-    for shard in outputs.shards("score") if _wanted(recipe) else ():
+    for shard in outputs.shards(recipe.scored_by) if _wanted(recipe) else ():
         units.append(Unit(shard.name, (shard.path, FAMILIES_FILE), shard.rows, {"start": start}))
         start += shard.rows
     return units
@@ -205,7 +205,7 @@ def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
     if not _wanted(recipe):
         return []
     (facts,) = outputs.facts("score.families")
-    members = [f"score.members/{s.name}.parquet" for s in outputs.shards("score")]
+    members = [f"score.members/{s.name}.parquet" for s in outputs.shards(recipe.scored_by)]
     inputs = (UNIQUE_FILE, *(_bucket_file(band) for band in range(BANDS)), *members)
     sources = [source.name for source in recipe.sources]
     return [
@@ -229,13 +229,13 @@ def _jaccard(recipe: Recipe) -> dict[str, object]:
     return {"jaccard": rule.jaccard} if rule else {}
 
 
-SIGNATURES = Pass("score.signatures", ("score",), 1, _ended_by, _signature_units, _sign, one_to_one=True)
-BUCKETS = Pass("score.buckets", ("score", "score.signatures"), 1, _no_options, _bucket_units, _fill_buckets)
-FAMILIES = Pass("score.families", ("score", "score.buckets"), 1, _no_options, _family_units, _divide)
-MEMBERS = Pass("score.members", ("score", "score.families"), 1, _no_options, _member_units, _gather_members)
+SIGNATURES = Pass("score.signatures", SCORED_BY, 1, _ended_by, _signature_units, _sign, one_to_one=True)
+BUCKETS = Pass("score.buckets", (*SCORED_BY, "score.signatures"), 1, _no_options, _bucket_units, _fill_buckets)
+FAMILIES = Pass("score.families", (*SCORED_BY, "score.buckets"), 1, _no_options, _family_units, _divide)
+MEMBERS = Pass("score.members", (*SCORED_BY, "score.families"), 1, _no_options, _member_units, _gather_members)
 PASS = Pass(
     key="filter.near_duplicates",
-    needs=("score", "score.buckets", "score.families", "score.members", DUPLICATES.key),
+    needs=(*SCORED_BY, "score.buckets", "score.families", "score.members", DUPLICATES.key),
     version=1,
     options=_jaccard,
     units=_units,

@@ -155,7 +155,7 @@ def _options(recipe: Recipe) -> dict[str, Any]:
 PASS = Pass(
     key="quantize",
     needs=("tts", "read.speech", "tts.augment"),
-    version=3,
+    version=4,
     options=_options,
     units=lambda recipe, outputs: shard_units(*speech_shards(recipe))(recipe, outputs),
     run=_run,

@@ -125,7 +125,7 @@ def _is_one_of(cell: Any, named: Any) -> bool:
 PASS = Pass(
     key=FOLDER,
     needs=(),
-    version=2,
+    version=3,
     options=lambda recipe: recipe.read.model_dump(mode="json"),
     units=_units,
     run=_run,

@@ -141,7 +141,7 @@ def _options(recipe: Recipe) -> dict[str, object]:
 PASS = Pass(
     key="score",
     needs=("read",),
-    version=3,
+    version=4,
     options=_options,
     units=shard_units("read"),
     run=_run,

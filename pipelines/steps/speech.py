@@ -115,7 +115,7 @@ def _header(sound: bytes) -> tuple[int, float]:
 PASS = Pass(
     key=FOLDER,
     needs=(),
-    version=1,
+    version=2,
     options=lambda recipe: recipe.read.model_dump(mode="json"),
     units=_units,
     run=_run,

@@ -18,7 +18,7 @@ from pipelines.batches import Stages
 from pipelines.errors import RunError, UserError
 from pipelines.graph import Job, Outcome, Pass, shard_units
 from pipelines.quantize_options import Quantize
-from pipelines.recipe import Recipe
+from pipelines.recipe import KEPT_BY, Recipe
 from pipelines.row import Row, user_turns
 from pipelines.rowwise import Reject, run_stream
 from pipelines.speech_options import Tts
@@ -269,10 +269,10 @@ def _options(recipe: Recipe) -> dict[str, Any]:
 
 PASS = Pass(
     key="tts",
-    needs=("filter",),
-    version=2,
+    needs=KEPT_BY,
+    version=3,
     options=_options,
-    units=shard_units("filter"),
+    units=lambda recipe, outputs: shard_units(recipe.kept_by)(recipe, outputs),
     run=_run,
     one_to_one=True,
     gpus=lambda recipe: recipe.tts.gpus,
