@@ -23,11 +23,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tts_espeak import ASKS, THINGS
 
+from noise.lasting import COLOURS
 from quantize import Tokenizer, load_tokenizer
 from quantize.audio import decode_audio, resample
 from quantize.one_thread import one_thread
 from tts.audio import OPUS_COMPRESSION, flac_bytes, opus_bytes
-from tts.augment import NOISES, Drawn, augment
+from tts.augment import Drawn, augment
 from tts.engine import Delivery
 from tts.espeak import Espeak
 from tts.spoken_form import spoken_form
@@ -42,7 +43,7 @@ KINDS = {
     "speed": Drawn(speed=1.07),
     "room": Drawn(rt60_s=0.5),
     "band": Drawn(band_hz=3400),
-    **{f"noise, {name}": Drawn(snr_db=10, noise=name) for name in NOISES},
+    **{f"noise, {name}": Drawn(snr_db=10, noise=name) for name in COLOURS},
     "gain": Drawn(gain_db=-6),
     "all": Drawn(0.93, 0.5, 4000, 10, -6, "pink"),
 }

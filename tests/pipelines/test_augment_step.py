@@ -12,12 +12,13 @@ import pytest
 import soundfile
 from conftest import assert_done, content, speechmill, write_recipe
 
+from noise.lasting import COLOURS
 from pipelines.rowwise import Reject
 from pipelines.steps.augment import augmented
 from pipelines.voice_options import Augment
 from quantize.audio import decode_audio
 from tts.audio import flac_bytes
-from tts.augment import NOISES, Drawn, augment
+from tts.augment import Drawn, augment
 
 AUGMENT: dict[str, Any] = {
     "share": 0.6,
@@ -99,7 +100,7 @@ def test_the_row_alone_says_how_its_sound_came_about(done: Path) -> None:
             assert {k: v for k, v in other.items() if k not in ("audio", "seconds", "augmentation")} == {
                 k: v for k, v in one.items() if k not in ("audio", "seconds", "augmentation")
             }
-    assert names & set(NOISES)
+    assert names & set(COLOURS)
     assert names & {"short.wav", "street/long.flac"}
 
 

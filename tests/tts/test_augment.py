@@ -14,23 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from noise.lasting import COLOURS, NoiseError, coloured
+from noise.signal import LOUDEST, energy, in_whole_steps, low_pass
 from quantize.audio import decode_audio
 from quantize.one_thread import one_thread
-from tts.augment import (
-    ECHO_AFTER_S,
-    LOUDEST,
-    NOISES,
-    Drawn,
-    NoiseError,
-    Ranges,
-    augment,
-    draw,
-    energy,
-    generated,
-    in_whole_steps,
-    low_pass,
-    room_response,
-)
+from tts.augment import ECHO_AFTER_S, Drawn, Ranges, augment, draw, room_response
 
 RATE = 22_050
 Whole = NDArray[np.int16]
@@ -89,7 +77,7 @@ def measured_snr_db(clean: Whole, noisy: Whole) -> float:
     return decibels(energy(clean.astype(np.float64)) / energy(noise))
 
 
-@pytest.mark.parametrize("noise", [*NOISES, "short.wav", "street/stereo.flac"])
+@pytest.mark.parametrize("noise", [*COLOURS, "short.wav", "street/stereo.flac"])
 @pytest.mark.parametrize("speech", SPEECH)
 def test_the_snr_of_the_stored_samples_is_the_drawn_one(speech: str, noise: str, recordings: Path) -> None:
     for snr_db, gain_db in itertools.product((-20, -3.3, 0, 12.5, 25), (None, -6, 20)):
@@ -103,7 +91,7 @@ def test_the_snr_of_the_stored_samples_is_the_drawn_one(speech: str, noise: str,
 
 
 def test_the_snr_is_met_beside_everything_else(recordings: Path) -> None:
-    for seed, noise in enumerate([*NOISES, "short.wav"] * 4):
+    for seed, noise in enumerate([*COLOURS, "short.wav"] * 4):
         drawn = Drawn(0.9 + seed / 50, 0.3, 3000.0, 5.0 + seed, -seed / 2, noise, seed)
         noisy, done = augment(SPEECH["voiced"], RATE, drawn, 0, recordings)
         assert measured_snr_db(clean_of(SPEECH["voiced"], drawn, done, recordings), noisy) == pytest.approx(
@@ -271,10 +259,10 @@ def test_noise_goes_over_the_same_channel() -> None:
     assert decibels(power[hz > 2100].mean() / power[(hz > 1000) & (hz < 1800)].mean()) < -60
 
 
-@pytest.mark.parametrize("name", NOISES)
+@pytest.mark.parametrize("name", COLOURS)
 @pytest.mark.parametrize("rate_hz", [8_000, 22_050, 48_000])
 def test_generated_noise_falls_by_its_slope_from_50_hz_on(name: str, rate_hz: int) -> None:
-    noise = generated(NOISES[name], 40 * rate_hz, rate_hz, rng(5))
+    noise = coloured(COLOURS[name], 40 * rate_hz, rate_hz, rng(5))
     assert noise.size == 40 * rate_hz
     frames = noise[: noise.size // rate_hz * rate_hz].reshape(-1, rate_hz) * np.hanning(rate_hz)
     power = (np.abs(np.fft.rfft(frames)) ** 2).mean(axis=0)  # a bin is 1 Hz
@@ -282,7 +270,7 @@ def test_generated_noise_falls_by_its_slope_from_50_hz_on(name: str, rate_hz: in
     levels = [decibels(power[int(low) : int(high)].mean()) for low, high in itertools.pairwise(octaves)]
     middles = [np.log10(np.arange(int(low), int(high))).mean() for low, high in itertools.pairwise(octaves)]
     slope, _ = np.polyfit(middles, levels, 1)
-    assert slope == pytest.approx(-10 * NOISES[name], abs=0.3)  # dB a decade
+    assert slope == pytest.approx(-10 * COLOURS[name], abs=0.3)  # dB a decade
     assert decibels(power[:45].mean() / power[50:60].mean()) < -40
     assert abs(noise.mean()) < 1e-3 * noise.std()
 
@@ -342,7 +330,7 @@ def test_a_broken_recording_of_noise_is_named(broken: str, tmp_path: Path) -> No
 
 def some_draws(recordings: Path) -> list[Drawn]:
     ranges = Ranges((0.8, 1.2), (0.1, 0.5), (2000, 9000), (0, 30), (-12, 6))
-    names = [*NOISES, "short.wav", "street/stereo.flac"]
+    names = [*COLOURS, "short.wav", "street/stereo.flac"]
     drawn = [draw(1, f"row {number}", 1.0, ranges, names) for number in range(8)]
     return [one for one in drawn if one is not None]
 
@@ -366,7 +354,7 @@ def test_the_same_bytes_in_any_order_with_any_threads(recordings: Path) -> None:
 
 def test_draws_are_uniform_the_rows_own_and_within_their_ranges() -> None:
     ranges = Ranges(speed=(0.9, 1.1), snr_db=(5, 30), gain_db=(-12, 3))
-    rows = [draw(3, f"{number}", 0.4, ranges, list(NOISES)) for number in range(20_000)]
+    rows = [draw(3, f"{number}", 0.4, ranges, list(COLOURS)) for number in range(20_000)]
     drawn = [one for one in rows if one is not None]
     assert len(drawn) / len(rows) == pytest.approx(0.4, abs=0.015)
     for name, (low, high) in {"speed": (0.9, 1.1), "snr_db": (5, 30), "gain_db": (-12, 3)}.items():
@@ -375,12 +363,12 @@ def test_draws_are_uniform_the_rows_own_and_within_their_ranges() -> None:
         even = low + (np.arange(values.size) + 0.5) / values.size * (high - low)
         rounded = 0.005 + 1e-9  # to hundredths
         assert np.abs(values - even).max() < 0.025 * (high - low) + rounded  # Kolmogorov and Smirnov: 1 in 10,000
-    kinds = [sum(one.noise == name for one in drawn) / len(drawn) for name in NOISES]
+    kinds = [sum(one.noise == name for one in drawn) / len(drawn) for name in COLOURS]
     assert kinds == pytest.approx([1 / 3] * 3, abs=0.03)
     assert {(one.rt60_s, one.band_hz) for one in drawn} == {(None, None)}
     assert abs(np.corrcoef([one.speed for one in drawn], [one.snr_db for one in drawn])[0, 1]) < 0.05
-    assert draw(3, "17", 0.4, ranges, list(NOISES)) == rows[17]
-    assert [draw(4, f"{number}", 0.4, ranges, list(NOISES)) is None for number in range(100)] != [
+    assert draw(3, "17", 0.4, ranges, list(COLOURS)) == rows[17]
+    assert [draw(4, f"{number}", 0.4, ranges, list(COLOURS)) is None for number in range(100)] != [
         one is None for one in rows[:100]
     ]
 
