@@ -26,16 +26,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipelines.graph import Outputs, plan_pass
-from pipelines.lock import lock_run
-from pipelines.mixture import quotas
-from pipelines.recipe import Recipe, load_recipe
-from pipelines.row import ROW
-from pipelines.runner import Order, perform
-from pipelines.shards import Counts, Record, Staged, read_record
-from pipelines.steps import BY_KEY
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # before this folder, where quantize.py is a benchmark
+
+from pipelines.graph import Outputs, plan_pass  # noqa: E402
+from pipelines.lock import lock_run  # noqa: E402
+from pipelines.mixture import quotas  # noqa: E402
+from pipelines.recipe import Recipe, load_recipe  # noqa: E402
+from pipelines.row import ROW  # noqa: E402
+from pipelines.runner import Order, perform  # noqa: E402
+from pipelines.shards import Counts, Record, Staged, read_record  # noqa: E402
+from pipelines.steps import BY_KEY  # noqa: E402
+
 PAPER = {
     "stage2": {"speech_instruction": 1_323_000, "transcription": 378_000, "text_only": 189_000},
     "stage3": {"two_turn": 140_620, "four_turn": 9_480, "inaudible": 7_900},
