@@ -65,6 +65,9 @@ class Recipe(Options):
     run_dir: str = Field("", description="run folder (default: runs/<name>)")
     root: str = Field(".", description="folder that the sources' relative paths start from")
     seed: int = Field(1, ge=0, description="every draw derives from it and from the row")
+    limit: int | None = Field(
+        None, ge=1, description="a small run of a big recipe: records of each source, and rows of noise, at most"
+    )
     sources: tuple[Source, ...] = Field(min_length=1)
     read: Read = Read()
     score: Score = Score()
@@ -177,7 +180,17 @@ def load_recipe(path: Path, changes: Sequence[str] = (), run_dir: str | None = N
         _apply(raw, change)
     if run_dir is not None:
         raw["run_dir"] = run_dir
-    return _anchored(parse_recipe(raw, str(path)))
+    return _anchored(_limited(parse_recipe(raw, str(path))))
+
+
+def _limited(recipe: Recipe) -> Recipe:
+    """Return the recipe with its limit on each source and on what is made beside them."""
+    if (limit := recipe.limit) is None:
+        return recipe
+    sources = [s.model_copy(update={"limit": min(s.limit or limit, limit)}) for s in recipe.sources]
+    noise = recipe.noise.model_copy(update={"rows": min(recipe.noise.rows, limit)})
+    chats = recipe.chats.model_copy(update={"inaudible": min(recipe.chats.inaudible, limit)})
+    return recipe.model_copy(update={"sources": tuple(sources), "noise": noise, "chats": chats})
 
 
 def _anchored(recipe: Recipe) -> Recipe:
@@ -263,7 +276,12 @@ def _enter(place: Any, part: str, change: str) -> Any:
     if inner is None:
         inner = place[part] = {}
     if not isinstance(inner, dict | list):
-        raise UserError(f"--set {change}: {part!r} is a value and has no options")
+        key, _, value = change.partition("=")
+        before, _, rest = key.partition(f"{part}.")
+        raise UserError(
+            f"--set {change}: {part!r} is {inner!r} and has no options; set it whole: "
+            f"--set '{before}{part}={{{rest}: {value}}}'"
+        )
     return inner
 
 
