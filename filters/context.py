@@ -1,6 +1,7 @@
 """Evidence: something the prompt speaks of is not there."""
 
 import re
+from collections.abc import Callable
 
 from filters.screen import Look, first_sign, loosen
 
@@ -27,13 +28,18 @@ _ACTS = (
     r"|classify|review|complete|shorten|simplify|reword|improve|continue|read|solve|expand|check"
     r"|finish|refactor)"
 )
-# The next three are searched for in lower case (`_search`), which is far quicker than re.I.
-# Points forward: what it speaks of must follow.
-_AHEAD = re.compile(
-    rf"\b(?:(?:the|these|this) following {_MADE_OF}{_THINGS}|{_THINGS} (?:(?:{_SHOWN} )?below|that follows?)"
+# The next four are searched for in lower case (`_search`), which is far quicker than re.I.
+_TO_COME = (
+    rf"(?:the|these|this) following {_MADE_OF}{_THINGS}|{_THINGS} (?:(?:{_SHOWN} )?below|that follows?)"
     rf"|following {_THINGS}|below {_THINGS}"
+)
+# Points forward: what it speaks of must follow, in the same message.
+_AHEAD = re.compile(
+    rf"\b(?:{_TO_COME}"
     rf"|{_ACTS} (?:me )?(?:this|these|the (?:given|provided|attached)|the following) {_MADE_OF}{_THINGS})\b"
 )
+# As much of that as earlier messages of a chat cannot hold: "translate this sentence" may mean one of theirs.
+_STILL_AHEAD = re.compile(rf"\b(?:{_TO_COME})\b")
 # Points back: what it speaks of must stand before it.
 _BACK = re.compile(
     rf"\b(?:(?:the|these|this|that) (?:above|preceding|previous|aforementioned|foregoing)(?:[- ]mentioned)?"
@@ -131,11 +137,23 @@ def find_missing_context(text: str) -> str | None:
     return first_sign(CONTEXT_LOOKS, text)
 
 
-def _find_ahead(text: str) -> str | None:
-    ahead = _search(_AHEAD, _AHEAD_CUES, text)
+def _find_ahead(text: str, pattern: re.Pattern[str] = _AHEAD) -> str | None:
+    ahead = _search(pattern, _AHEAD_CUES, text)
     if ahead and not _AFTER.search(text, ahead.end()) and not _QUOTED.search(text):
         return text[slice(*ahead.span())]
     return None
+
+
+def find_missing_ahead(text: str) -> str | None:
+    """The words in a chat's later message that speak of something to come which does not, else None.
+
+    What stands before it in the chat is there, and so is all that it may point back to.
+
+    >>> find_missing_ahead("Why is the second one in the list above so expensive? Explain this code.")
+    >>> find_missing_ahead("Now summarize the following article")
+    'the following article'
+    """
+    return _find_ahead(text, _STILL_AHEAD)
 
 
 def _find_back(text: str) -> str | None:
@@ -177,3 +195,9 @@ CONTEXT_LOOKS = (
     Look(_find_back, (f"(?i){'|'.join(_BACK_CUES)}",)),
     Look(_find_near, (loosen(_NEAR_STEM),)),
 )
+# What is left to look for in a chat's later messages, for each of these looks; nothing for those that point back.
+LATER_LOOKS: dict[Callable[[str], str | None], Callable[[str], str | None]] = {
+    _find_ahead: find_missing_ahead,
+    _find_back: lambda text: None,
+    _find_near: lambda text: None,
+}

@@ -108,6 +108,17 @@ class AtMost(Options):
     at_most: int = Field(ge=1, description="exchanges that are kept of a chat")
 
 
+def _turns(value: Any) -> Any:
+    """Let the four ways to say it pass; one error says what is wrong with anything else."""
+    if value in ("first", "all") or isinstance(value, Exactly | AtMost):
+        return value
+    if isinstance(value, dict) and len(value) == 1:
+        ((name, exchanges),) = value.items()
+        if name in ("exactly", "at_most") and type(exchanges) is int and exchanges >= 1:
+            return value
+    raise ValueError(f"{value!r} is none of: first, all, {{exactly: 2}}, {{at_most: 4}} (1 exchange or more)")
+
+
 class Source(Options):
     """Where rows come from: files (`path`) or a Hugging Face dataset (`hf`)."""
 
@@ -136,7 +147,7 @@ class Source(Options):
         default_factory=dict, description="drop records whose column equals a value or is one of a list"
     )
     limit: int | None = Field(None, ge=1, description="stop after this many records that pass where and where_not")
-    turns: Literal["first", "all"] | Exactly | AtMost = Field(
+    turns: Annotated[Literal["first", "all"] | Exactly | AtMost, BeforeValidator(_turns)] = Field(
         "first", description="first exchange only, the whole chat, {exactly: 2} exchanges, or {at_most: 4}"
     )
     audio: Audio | None = Field(None, description="its records are recordings; audio: {} where nothing is special")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pipelines.errors import UserError
-from pipelines.options import Source, nearest
+from pipelines.options import AtMost, Exactly, Source, nearest
 
 Messages = list[dict[str, str]]
+Turns = Literal["first", "all"] | Exactly | AtMost
 
 PROMPTS = ("prompt", "question", "instruction", "query", "text_prompt", "text", "input")
 ANSWERS = ("answer", "response", "output", "completion", "chosen", "long_answer", "generation")
@@ -151,16 +152,19 @@ def _type(value: Any) -> str:
     return "null" if value is None else type(value).__name__
 
 
-def checked(messages: Messages, turns: str, max_prompt_bytes: int) -> Messages:
-    """Return the conversation to keep: cut to the first exchange where asked, and sound.
+def checked(messages: Messages, turns: Turns, max_prompt_bytes: int) -> Messages:
+    """Return the conversation to keep: cut at the border of an exchange where asked, and sound.
 
     Sound is: at most one system message, first; then user and assistant in turn; only a single
-    prompt may go unanswered; no empty message; text that can be written as UTF-8.
+    prompt may go unanswered; no empty message; text that can be written as UTF-8. What is cut off need not be.
     Raises BadRecord.
     """
     start = 1 if messages[0]["role"] == "system" else 0
-    if turns == "first":
-        messages = messages[: start + 2]
+    most = 1 if turns == "first" else turns.at_most if isinstance(turns, AtMost) else None
+    if most is not None:
+        messages = messages[: start + 2 * most]
+        if len(messages) - start > 2 and messages[-1]["role"] == "user":  # the border is behind an answer
+            messages = messages[:-1]
     expected, other = "user", "assistant"
     for position, message in enumerate(messages[start:], start):
         if message["role"] != expected:
@@ -169,6 +173,9 @@ def checked(messages: Messages, turns: str, max_prompt_bytes: int) -> Messages:
     body = len(messages) - start
     if not body or (body % 2 and body > 1):
         raise BadRecord("turn_order:the last user message has no answer" if body else "turn_order:no user message")
+    exchanges = (body + 1) // 2
+    if isinstance(turns, Exactly) and exchanges != turns.exactly:
+        raise BadRecord(f"exchanges:{exchanges}")
     for message in messages:
         _check_text(message["role"], message["content"], max_prompt_bytes)
     return messages

@@ -19,8 +19,8 @@ from pipelines.shards import digest_json
 from pipelines.steps import BY_KEY
 
 PINNED: dict[str, tuple[int, str]] = {
-    "read": (2, "bdc4db427a23acd5c34aafba6977194d"),
-    "score": (3, "bd7520ec89aac397a13afa8e212e9bb0"),
+    "read": (3, "bdc4db427a23acd5c34aafba6977194d"),
+    "score": (4, "bd7520ec89aac397a13afa8e212e9bb0"),
     "filter": (2, "4b225637cee9670bfcbd83a018267264"),
     "tts": (2, "352a2c065cce19b5535677fc23406aad"),
     "noise": (2, "5e48ea9ed60c1e7f32e05d675b9dc6bc"),

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pipelines.chats import count_exchanges, cut_at
 from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
 from pipelines.options import Source
 from pipelines.parts import read_in_parts, source_units
@@ -61,7 +62,7 @@ class _Reader:
         """Write one record to the kept or the rejected; tells whether it was kept."""
         source = self._source
         try:
-            messages = self._messages(record)
+            messages, cut = self._messages(record)
         except BadRecord as bad:
             reason = f"read.{bad}"
             raw = "" if reason.startswith("read.where") else record.raw_text()
@@ -75,15 +76,16 @@ class _Reader:
                 "id": row_id(source.name, messages),
                 "license": source.license,
                 "messages": messages,
-                "exchanges": sum([message["role"] == "user" for message in messages]),
+                "exchanges": count_exchanges(messages),
                 "answered": messages[-1]["role"] == "assistant",
+                "cut": cut,
                 "spoken": [],
             }
         )
         return True
 
-    def _messages(self, record: SourceRecord) -> Messages:
-        """Return a record's conversation. Raises BadRecord where it has none to keep."""
+    def _messages(self, record: SourceRecord) -> tuple[Messages, str | None]:
+        """Return a record's conversation, and why it lost its end, if so. Raises BadRecord where none is to be kept."""
         value = record.value
         if record.bad is not None:
             raise BadRecord(record.bad)
@@ -92,7 +94,11 @@ class _Reader:
         check_where(self._source, value)
         self.passed += 1
         assert self._shape is not None, "a record is an object, so there is a shape"
-        return checked(self._shape.convert(value), self._source.turns, self._max_prompt_bytes)
+        whole = self._shape.convert(value)
+        kept = checked(whole, self._source.turns, self._max_prompt_bytes)
+        if len(kept) == len(whole):
+            return kept, None
+        return kept, cut_at("read.turns", count_exchanges(kept), count_exchanges(whole))
 
 
 def _first_shape(source: Source, root: Path) -> Shape | None:

@@ -92,7 +92,7 @@ def _score(said: Texts, short: _Rows) -> dict[str, pa.Array]:
     keys = joined([key_of(text) for text in normalised], row, digest_json)
     languages = detect_language(list(whole.values()))
     kinds = [verdict if text else "empty:nothing but chat-template markers" for verdict, text in
-             zip(find_unspeakable(texts), texts, strict=True)]  # fmt: skip
+             zip(find_unspeakable(texts, _later(row)), texts, strict=True)]  # fmt: skip
     return {
         "predicted_seconds": _numbers(largest_of(predict_seconds(texts), row, n_rows)),
         "language": column({at: code for at, (code, _) in zip(whole, languages, strict=True)}, n_rows, pa.string()),
@@ -103,6 +103,11 @@ def _score(said: Texts, short: _Rows) -> dict[str, pa.Array]:
         "duplicate_key": column(keys, n_rows, pa.string()),
         "normalised": column(joined(normalised, row, " ".join), n_rows, pa.string()),
     }
+
+
+def _later(row: NDArray[np.int64]) -> set[int]:
+    """Return the positions of the texts that are not the first of their row."""
+    return set((np.flatnonzero(row[1:] == row[:-1]) + 1).tolist())
 
 
 def _score_answers(said: Texts, answers: Texts, short: _Rows, speakable: bool) -> dict[str, pa.Array]:

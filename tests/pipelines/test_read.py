@@ -107,8 +107,67 @@ def test_first_turn_or_all(tmp_path: Path) -> None:
     )
     first = rows(read(tmp_path, {"name": "x", "path": "x.jsonl"}))[0]
     assert [m["content"] for m in first["messages"]] == ["system 0", "user 1", "assistant 2"]
+    assert first["cut"] == "read.turns at exchange 2 of 2"
     both = rows(read(tmp_path, {"name": "x", "path": "x.jsonl", "turns": "all"}))[0]
     assert (len(both["messages"]), both["exchanges"]) == (5, 2)
+
+
+def _chat(*roles: str) -> dict[str, Any]:
+    return {"messages": [{"role": role, "content": f"{role} {i}"} for i, role in enumerate(roles)]}
+
+
+PAIR_OF_ROLES = ["user", "assistant"]
+
+
+def test_so_many_exchanges_and_no_others(tmp_path: Path) -> None:
+    chats = [_chat(*PAIR_OF_ROLES * n) for n in (1, 2, 3, 2)] + [_chat("system", *PAIR_OF_ROLES * 2)]
+    write(tmp_path / "x.jsonl", [*chats, _chat(*PAIR_OF_ROLES * 2, "user"), _chat("user")], "jsonl")
+    step = read(tmp_path, {"name": "x", "path": "x.jsonl", "turns": {"exactly": 2}})
+    assert [(r["index"], r["exchanges"], r["cut"]) for r in rows(step)] == [(1, 2, None), (3, 2, None), (4, 2, None)]
+    assert sorted((r["index"], r["reject"]) for r in rows(step, "rejects")) == [
+        (0, "read.exchanges:1"),
+        (2, "read.exchanges:3"),
+        (5, "read.turn_order:the last user message has no answer"),
+        (6, "read.exchanges:1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("roles", "kept", "cut"),
+    [
+        (PAIR_OF_ROLES * 5, 4, "read.turns at exchange 3 of 5"),
+        (["system", *PAIR_OF_ROLES * 5], 5, "read.turns at exchange 3 of 5"),
+        (PAIR_OF_ROLES * 2, 4, None),
+        ([*PAIR_OF_ROLES, "user"], 2, "read.turns at exchange 2 of 2"),
+        ([*PAIR_OF_ROLES * 2, "user"], 4, "read.turns at exchange 3 of 3"),
+        (
+            [*PAIR_OF_ROLES * 2, "assistant", "user"],
+            4,
+            "read.turns at exchange 3 of 3",
+        ),
+        (["user"], 1, None),
+    ],
+)
+def test_chats_are_cut_at_the_border_of_an_exchange(
+    roles: list[str], kept: int, cut: str | None, tmp_path: Path
+) -> None:
+    write(tmp_path / "x.jsonl", [_chat(*roles)], "jsonl")
+    (row,) = rows(read(tmp_path, {"name": "x", "path": "x.jsonl", "turns": {"at_most": 2}}))
+    assert [m["content"] for m in row["messages"]] == [f"{role} {i}" for i, role in enumerate(roles[:kept])]
+    users = roles[:kept].count("user")
+    assert (row["exchanges"], row["answered"], row["cut"]) == (users, roles[kept - 1] == "assistant", cut)
+
+
+def test_an_exchange_within_the_border_must_be_whole(tmp_path: Path) -> None:
+    write(tmp_path / "x.jsonl", [_chat("user", "user", "assistant"), _chat("user")], "jsonl")
+    step = read(tmp_path, {"name": "x", "path": "x.jsonl", "turns": {"at_most": 2}})
+    assert manifest(step)["rejected"] == {"read.turn_order": 1}
+
+
+@pytest.mark.parametrize("turns", [{"exactly": 0}, {"exactly": 2, "at_most": 3}, {"exact": 2}, "some", 2, None])
+def test_turns_that_cannot_be_are_one_error(turns: Any) -> None:
+    with pytest.raises(UserError, match=r"sources.0.turns: .* is none of: first, all, {exactly: 2}, {at_most: 4}"):
+        parse_recipe(recipe_of(sources=[{"name": "x", "path": "x.jsonl", "turns": turns}]), "test")
 
 
 def test_where_and_limit(tmp_path: Path) -> None:
