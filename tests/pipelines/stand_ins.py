@@ -30,10 +30,11 @@ ASKS = (
 )  # fmt: skip
 THINGS = (
     "a bicycle", "the moon", "bread baking", "a rain forest", "public libraries", "the human heart", "chess",
-    "solar power", "a vegetable garden", "old maps", "mountain rivers", "the violin", "winter clothes", "honey bees", "train travel",
-    "a lighthouse", "ancient bridges", "the desert", "coffee", "sailing boats", "kitchen knives",
-    "a good night's sleep", "paper money", "wild horses", "stone walls", "the night sky", "street markets", "a wooden chair", "glass windows",
-    "village festivals", "fresh water", "the spoken word", "handwriting", "a steep hill", "garden birds", "city parks",
+    "solar power", "a vegetable garden", "old maps", "mountain rivers", "the violin", "winter clothes",
+    "honey bees", "train travel", "a lighthouse", "ancient bridges", "the desert", "coffee", "sailing boats",
+    "kitchen knives", "a good night's sleep", "paper money", "wild horses", "stone walls", "the night sky",
+    "street markets", "a wooden chair", "glass windows", "village festivals", "fresh water", "the spoken word",
+    "handwriting", "a steep hill", "garden birds", "city parks",
 )  # fmt: skip
 FOLLOW_UPS = (
     "And why is that so important?", "Can you say it in other words?", "What would you do in my place?",
