@@ -78,6 +78,11 @@ def failure_of(error: "openai.APIError", redact: Callable[[str], str]) -> Unansw
     return Unanswered(f"{what} ({detail.strip()})", of_server=not reached)
 
 
+def redacted(message: str, key: str) -> str:
+    """Take the key out of what a server says: some echo it."""
+    return message.replace(key, "***") if key else message
+
+
 def retry_after_s(headers: Mapping[str, str], now_s: float) -> float | None:
     """Return the seconds of `retry-after-ms` or `retry-after`, a number or an HTTP date; None without a usable one.
 

@@ -8,17 +8,17 @@ The request's fields are those of https://developers.openai.com/api/reference (c
 """
 
 import asyncio
-import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from answers.asking import Asker, AskingError, Refused, Unanswered, failure_of
+from answers.asking import Asker, AskingError, Refused, Unanswered, failure_of, redacted
+from answers.concurrently import LoopThread, for_each
 from answers.store import AnswerStore, answer_key
 from tts.answer_audio import BadAudio, decode_answer, plausible_seconds, to_int16
 from tts.audio import is_silent
@@ -34,7 +34,6 @@ WITNESS = "This is a test of the voice."
 BATCH = 512  # texts, and 8 rounds: a batch waits for its last answer, while the server has nothing else to do
 
 Resample = Callable[[NDArray[np.float32], int, int], NDArray[np.float32]]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class OpenAISpeech:
         self._asker = Asker(options.attempts, options.patience_s, options.pauses_s)
         names = ("requests", "from_store", "characters", "stored_characters", "audio_seconds", "asking_seconds")
         self._usage = dict.fromkeys(names, 0.0)
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = LoopThread(self.name)
         self._client: openai.AsyncOpenAI | None = None
 
     @property
@@ -106,7 +105,7 @@ class OpenAISpeech:
         self._store.look()
         questions = {question.key: question for question in asked if isinstance(question, _Question)}
         try:
-            answers = self._run(self._answer_all(list(questions.values()))) if questions else {}
+            answers = self._thread.run(self._answer_all(list(questions.values()))) if questions else {}
         except AskingError as error:
             raise EngineError(str(error)) from None
         finally:
@@ -116,12 +115,10 @@ class OpenAISpeech:
 
     def close(self) -> None:
         """End the thread and close the connections and the store. The engine cannot speak afterwards."""
-        if self._loop is not None and self._client is not None:
-            self._run(self._client.close())
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
-            self._loop = None
+        if self._client is not None:
+            self._thread.run(self._client.close())
+            self._client = None
+        self._thread.close()
         self._store.close()
 
     def _question(self, request: Request) -> _Question | SpeechError:
@@ -157,20 +154,22 @@ class OpenAISpeech:
 
     async def _answer_all(self, questions: list[_Question]) -> dict[bytes, Spoken | SpeechError]:
         """Answer all, at most `concurrency` at a time."""
+        if self._client is None:
+            import openai
+
+            self._client = openai.AsyncOpenAI(
+                base_url=self.options.base_url,
+                api_key=self._key or "none",
+                max_retries=0,
+                timeout=self.options.timeout_s,
+            )
         self._asker.begin()
         answers: dict[bytes, Spoken | SpeechError] = {}
-        waiting = iter(questions)
 
-        async def work() -> None:
-            for question in waiting:
-                answers[question.key] = await self._answer(question)
+        async def answer(question: _Question) -> None:
+            answers[question.key] = await self._answer(question)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(self.options.concurrency, len(questions))):
-                    group.create_task(work())
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+        await for_each(questions, self.options.concurrency, answer)
         return answers
 
     async def _answer(self, question: _Question) -> Spoken | SpeechError:
@@ -241,25 +240,4 @@ class OpenAISpeech:
         return ": " + self._redact(data[:2000].decode(errors="replace"))[:100]  # a key cut in two would be told
 
     def _redact(self, message: str) -> str:
-        """Take the key out of what a server says: some echo it."""
-        return message.replace(self._key, "***") if self._key else message
-
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run in the engine's thread, started at the first call, so that an engine can be made before a fork."""
-        if self._loop is None:
-            import openai
-
-            self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(target=self._loop.run_forever, name=self.name, daemon=True)
-            self._thread.start()
-            self._client = openai.AsyncOpenAI(
-                base_url=self.options.base_url,
-                api_key=self._key or "none",
-                max_retries=0,
-                timeout=self.options.timeout_s,
-            )
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        finally:
-            future.cancel()  # does nothing unless Ctrl-C ended the wait
+        return redacted(message, self._key)

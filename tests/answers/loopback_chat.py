@@ -6,10 +6,10 @@
     with ChatProcess(folder, plan="stormy") as server:   # in a process of its own, that can be killed and started again
         server.kill(); server.start()
 
-`rules(messages, seed)` is the text that is answered: `RULES` has those that a process can be told by name, `plausible` being
-the default. `plan(text, n)` names what is done with the n-th request (from 0, whatever its seed) whose last message is this
-text: "good"; a status, such as "500", or one of `STATUS`; or one of `BEHAVIOURS`. A server may be paced: so many answers a
-second, each so many seconds after its question. Usage counts words between blanks.
+`rules(messages, seed)` is the text that is answered: `RULES` has those that a process can be told by name,
+`plausible` being the default. `plan(text, n)` names what is done with the n-th request (from 0, whatever its seed)
+whose last message is this text: "good"; a status, such as "500", or one of `STATUS`; or one of `BEHAVIOURS`. A server
+may be paced: so many answers a second, each so many seconds after its question. Usage counts words between blanks.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def good(_text: str, _n: int) -> str:
 
 
 def at_random(shares: dict[str, float], seed: int = 0, most: int = 1_000_000) -> Plan:
-    """Return a plan that misbehaves in these shares, drawn from (seed, text, n), at the first `most` requests of a text."""
+    """Return a plan that misbehaves in these shares, drawn from (seed, text, n), at a text's first `most` requests."""
 
     def plan(text: str, n: int) -> str:
         digest = hashlib.blake2b(f"{seed}\0{n}\0{text}".encode(), digest_size=8).digest()
