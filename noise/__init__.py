@@ -1,5 +1,5 @@
 """Inaudible inputs and the answers to them."""
 
-from noise.random_ids import NOISE_KINDS
+from noise.kinds import HEARD, NOISE_KINDS, made_of
 
-__all__ = ["NOISE_KINDS"]
+__all__ = ["HEARD", "NOISE_KINDS", "made_of"]

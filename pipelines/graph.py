@@ -126,6 +126,7 @@ class Pass:
     gpus: Callable[[Recipe], float] = lambda recipe: 0  # what each worker needs of a GPU
     # The one-to-one passes behind it, up to the one that lets its shards be removed when that has made its own.
     spent_by: Callable[[Recipe], tuple[str, ...]] = lambda recipe: ()
+    beside: tuple[str, ...] = ()  # one-to-one passes before it that take something of the shards that it may let go
 
     @property
     def step(self) -> str:
@@ -220,11 +221,15 @@ def _wanted_again(recipe: Recipe, a_pass: Pass, record: Record) -> str | None:
         outputs = Outputs()
         outputs.add(before, {"": behind})
         (shard,) = outputs.shards(before)
-        made_of = BY_KEY[key].made_of(recipe, Unit(shard.name, (shard.path,)), outputs)
-        found = read_record(recipe.run_path / BY_KEY[key].record_name(shard.name))
-        if found is None or found.fingerprint != digest_json(made_of):
-            return key
-        before, behind = key, found
+        for reader in (key, *(name for name in BY_KEY[key].beside if BY_KEY[name].applies(recipe))):
+            made_of = BY_KEY[reader].made_of(recipe, Unit(shard.name, (shard.path,)), outputs)
+            found = read_record(recipe.run_path / BY_KEY[reader].record_name(shard.name))
+            if found is None or found.fingerprint != digest_json(made_of):
+                return reader
+            if reader == key:
+                before, behind = key, found
+            elif missing_files(recipe.run_path, found):
+                return reader
     return before if missing_files(recipe.run_path, behind) else None
 
 

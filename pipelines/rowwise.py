@@ -60,10 +60,16 @@ def run_stream(job: Job, folder: str, work: Callable[[Iterator[Row]], Iterable[D
     Args:
         fan_out: rows that `work` makes of each, which are the rows in.
     """
+    rows_in = fan_out * pq.read_metadata(job.input()).num_rows
+    return write_rows(job, folder, work(read_rows(job.input())), rows_in)
+
+
+def write_rows(job: Job, folder: str, done: Iterable[Done], rows_in: int) -> Outcome:
+    """Write a shard of the rows that something was made of, as `run_stream` says."""
     shard = job.unit.name
     errors = 0
     with row_writer(job.staged, folder, shard, ROW, REJECTED_ROW) as writer:
-        for number, (row, result) in enumerate(work(read_rows(job.input()))):
+        for number, (row, result) in enumerate(done):
             if isinstance(result, Reject):
                 writer.reject(row, f"{folder}.{result}")
             elif isinstance(result, Exception):
@@ -76,5 +82,5 @@ def run_stream(job: Job, folder: str, work: Callable[[Iterator[Row]], Iterable[D
                 writer.reject(row, f"{folder}.error:{type(result).__name__}: {result}")
             else:
                 writer.keep(result)
-        counts = writer.finish(fan_out * pq.read_metadata(job.input()).num_rows)
+        counts = writer.finish(rows_in)
     return Outcome(counts, {"shards": {shard: counts.rows_kept}})

@@ -11,6 +11,8 @@ from pipelines.steps import (
     mix,
     near_duplicates,
     noise,
+    noise_sounds,
+    noise_speech,
     quantize,
     read,
     score,
@@ -34,8 +36,10 @@ PASSES: tuple[Pass, ...] = (
     benchmarks.REPORT_PASS,
     tts.PASS,
     augment.PASS,
+    noise_speech.PASS,
     quantize.PASS,
     noise.LENGTHS_PASS,
+    noise_sounds.PASS,
     noise.PASS,
     mix.PASS,
     export.LAYOUT_PASS,
@@ -55,5 +59,5 @@ def passes_for(step: str | None) -> list[Pass]:
     wanted: set[str] = set()
     for a_pass in reversed(PASSES):
         if a_pass.step == step or a_pass.key in wanted:
-            wanted |= {a_pass.key, *a_pass.needs}
+            wanted |= {a_pass.key, *a_pass.needs, *a_pass.beside}
     return [a_pass for a_pass in PASSES if a_pass.key in wanted]

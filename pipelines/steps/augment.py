@@ -27,7 +27,9 @@ FOLDER = "tts.augment"
 def check_noise(recipe: Recipe) -> None:
     """Raise UserError for a folder of noise without recordings: before hours of speaking, not after."""
     if folder := _noise_folder(recipe):
-        noise_files(folder)
+        noise_files(folder, "tts.augment.noise_folder")
+    if recipe.noise.recordings:
+        noise_files(recipe.root_path / recipe.noise.recordings, "noise.recordings")
 
 
 def _noise_folder(recipe: Recipe) -> Path | None:
@@ -35,15 +37,15 @@ def _noise_folder(recipe: Recipe) -> Path | None:
     return recipe.root_path / options.noise_folder if options and options.noise_folder else None
 
 
-@lru_cache(maxsize=1)
-def noise_files(folder: Path) -> dict[str, str]:
+@lru_cache(maxsize=2)
+def noise_files(folder: Path, option: str) -> dict[str, str]:
     """Return the digest of each recording of noise, by its name in the folder: as they were when first asked.
 
-    Raises UserError where there is none.
+    Raises UserError, naming the option, where there is none.
     """
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUNDS and path.is_file())
     if not files:
-        raise UserError(f"tts.augment.noise_folder: no recordings ({' '.join(SOUNDS)}) in {folder.absolute()}")
+        raise UserError(f"{option}: no recordings ({' '.join(SOUNDS)}) in {folder.absolute()}")
     return {str(path.relative_to(folder)): path_digest(path) for path in files}
 
 
@@ -109,7 +111,7 @@ def _options(recipe: Recipe) -> dict[str, Any]:
     """Return what changes the sound: the options, and the recordings of noise by name and content."""
     options, folder = recipe.tts.augment, _noise_folder(recipe)
     said = options.model_dump(mode="json", exclude={"noise_folder"}) if options else {}
-    recordings = noise_files(folder) if folder else {}
+    recordings = noise_files(folder, "tts.augment.noise_folder") if folder else {}
     return {"seed": recipe.seed, **said, "audio_format": recipe.tts.audio_format, "recordings": recordings}
 
 

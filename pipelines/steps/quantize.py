@@ -29,7 +29,7 @@ class Clip(NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def _tokenizer(options: Quantize) -> Tokenizer:
+def tokenizer_of(options: Quantize) -> Tokenizer:
     """Return the tokenizer, loaded once in a process. Raises UserError for files that are no model of it."""
     try:
         return load_tokenizer(options.tokenizer, options.files, options.compute)
@@ -41,11 +41,11 @@ def _run(job: Job) -> Outcome:
     from quantize.one_thread import one_thread  # loads torch: in workers only
 
     options = job.recipe.quantize
-    tokenizer = _tokenizer(options)
+    tokenizer = tokenizer_of(options)
     speech = {"seconds": 0.0, "tokens": 0, "mask_tokens": 0}
 
     def finish(row: Row, clips: list[Clip], ids: list[Ids]) -> Row:
-        result, masks = _with_tokens(row, clips, ids, tokenizer, options)
+        result, masks = with_tokens(row, clips, ids, tokenizer, options)
         speech["mask_tokens"] += masks
         speech["seconds"] += sum(utterance["seconds"] for utterance in result["spoken"])
         speech["tokens"] += sum(len(utterance["tokens"]) for utterance in result["spoken"])
@@ -53,7 +53,8 @@ def _run(job: Job) -> Outcome:
 
     try:
         with one_thread():  # whatever the number of workers, or none: sums are formed in one order
-            outcome = run_stream(job, "quantize", stages(tokenizer, options, finish).run)
+            work = stages(tokenizer, lambda row: _clips(row, tokenizer, options), finish)
+            outcome = run_stream(job, "quantize", work.run)
     except MemoryError as error:
         raise RunError(f"quantize: {error}. Set quantize.batch_size to less.") from error
     made_by = {
@@ -68,11 +69,11 @@ def _run(job: Job) -> Outcome:
 
 
 def stages(
-    tokenizer: Tokenizer, options: Quantize, finish: Callable[[Row, list[Clip], list[Ids]], Row]
+    tokenizer: Tokenizer, split: Callable[[Row], list[Clip]], finish: Callable[[Row, list[Clip], list[Ids]], Row]
 ) -> Stages[Clip, Ids]:
     """Return how rows go through a tokenizer: beside a GPU, threads decode ahead."""
     return Stages(
-        split=lambda row: _clips(row, tokenizer, options),
+        split=split,
         work=lambda clips: tokenizer.encode([clip.samples for clip in clips]),
         finish=finish,
         size=tokenizer.batch_size,
@@ -99,7 +100,7 @@ def _clips(row: Row, tokenizer: Tokenizer, options: Quantize) -> list[Clip]:
     return clips
 
 
-def _with_tokens(
+def with_tokens(
     row: Row, clips: list[Clip], ids: list[Ids], tokenizer: Tokenizer, options: Quantize
 ) -> tuple[Row, int]:
     """Return a row with its tokens and without its audio, and how many were the mask code. Raises Reject."""
@@ -160,5 +161,6 @@ PASS = Pass(
     units=lambda recipe, outputs: shard_units(*speech_shards(recipe))(recipe, outputs),
     run=_run,
     one_to_one=True,
+    beside=("noise.speech",),
     gpus=lambda recipe: recipe.quantize.gpus,
 )

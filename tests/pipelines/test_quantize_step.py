@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pipelines.quantize_options import Quantize
 from pipelines.row import Row
 from pipelines.rowwise import Reject
-from pipelines.steps.quantize import Clip, _clips, _with_tokens, stages
+from pipelines.steps.quantize import Clip, _clips, stages, with_tokens
 from quantize.clips import pieces, quiet_cuts
 
 sys.path.insert(0, str(ROOT / "tests/quantize"))
@@ -72,7 +72,8 @@ def encode(rows: list[Row], tokenizer: FakeTokenizer, **options: Any) -> dict[st
             sounds[clip.utterance] += of_clip.tolist()
         return {**row, "ids": sounds}
 
-    done = list(stages(tokenizer, Quantize(**options), finish).run(iter(rows)))  # type: ignore[arg-type]
+    asked = Quantize(**options)
+    done = list(stages(tokenizer, lambda row: _clips(row, tokenizer, asked), finish).run(iter(rows)))
     assert [row["id"] for row, _ in done] == [row["id"] for row in rows]
     return {row["id"]: result if isinstance(result, Exception) else result["ids"] for row, result in done}
 
@@ -111,7 +112,7 @@ def test_seconds_are_those_that_were_heard_where_a_header_lies(said: float, kept
     tokenizer, row = FakeTokenizer(4), row_of("row", tone(0.1, 10))
     row["spoken"][0] |= {"seconds": said, "tokens": None}
     clips = _clips(row, tokenizer, Quantize())  # type: ignore[arg-type]
-    heard, _ = _with_tokens(row, clips, tokenizer.encode([c.samples for c in clips]), tokenizer, Quantize())  # type: ignore[arg-type]
+    heard, _ = with_tokens(row, clips, tokenizer.encode([c.samples for c in clips]), tokenizer, Quantize())  # type: ignore[arg-type]
     assert heard["spoken"][0]["seconds"] == kept
 
 
