@@ -193,7 +193,7 @@ class Llm:
                 read = task.format_output(text, given)
                 text, flaw = read["text"], read["flaw"]
             if flaw is None:
-                tokens = (reply.prompt_tokens or 0, reply.completion_tokens or 0)
+                tokens = (reply.prompt_tokens, reply.completion_tokens)
                 return Answer(text, reply.model, *tokens, tried + 1, task.template)
             reason = flaw
         return NoAnswer(reason)
@@ -264,10 +264,9 @@ class Llm:
                     extra_body={**options.extra, "seed": seed},
                 )
             reply: Reply = output["reply"]
-            if reply.prompt_tokens is not None and reply.completion_tokens is not None:
-                cost = reply.prompt_tokens + reply.completion_tokens
-            self._usage["prompt_tokens"] += reply.prompt_tokens or 0
-            self._usage["completion_tokens"] += reply.completion_tokens or 0
+            cost = most if reply.tokens is None else sum(reply.tokens)
+            self._usage["prompt_tokens"] += reply.prompt_tokens
+            self._usage["completion_tokens"] += reply.completion_tokens
         except TimeoutError:
             raise Unanswered(f"timeout: no whole answer in {options.timeout_s:g} s") from None
         except openai.APIError as error:

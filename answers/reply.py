@@ -14,14 +14,23 @@ class Reply:
     text:   "" where it said nothing
     finish: why the text ends where it does: "stop", "length", "content_filter", ...; "" where it is not said
     model:  as the server calls it
-    prompt_tokens, completion_tokens: as the server counts them; None where it does not
+    tokens: of the prompt and of the answer, as the server counts them; None where it does not
     """
 
     text: str
     finish: str
     model: str
-    prompt_tokens: int | None
-    completion_tokens: int | None
+    tokens: tuple[int, int] | None
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Return the tokens of the prompt, 0 where the server does not say."""
+        return self.tokens[0] if self.tokens else 0
+
+    @property
+    def completion_tokens(self) -> int:
+        """Return the tokens of the answer, 0 where the server does not say."""
+        return self.tokens[1] if self.tokens else 0
 
     def flaw(self) -> str | None:
         """Return what is wrong with any text that ends so: `cut_off:<finish_reason>`, `empty`, or None."""
@@ -36,4 +45,5 @@ class Reply:
     @classmethod
     def load(cls, data: bytes) -> "Reply":
         """Return the reply of a JSON that was stored."""
-        return cls(**orjson.loads(data))
+        said = orjson.loads(data)
+        return cls(**{**said, "tokens": said["tokens"] and tuple(said["tokens"])})
