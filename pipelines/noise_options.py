@@ -58,7 +58,9 @@ class Noise(Options):
 
     rows: int = Field(1000, ge=0, description="how many to make (the paper: 11,000)")
     kinds: dict[Annotated[str, known("kind", list(NOISE_KINDS))], Annotated[float, Field(gt=0)]] = Field(
-        {"independent": 1.0, "sticky": 1.0}, min_length=1, description="relative weight of each kind"
+        {"independent": 1.0, "sticky": 1.0},
+        min_length=1,
+        description=f"relative weight of each kind: {', '.join(NOISE_KINDS)}",
     )
     recordings: str | None = Field(None, description="folder of recorded noise, of the kind recordings")
     masked_snr_db: Between = Field((-30.0, -15.0), description="of the kind masked: speech over noise, drawn")

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from answers.options import LlmOptions
 from pipelines.answer_options import Answers, Refusals, Rewrite
 from pipelines.errors import UserError
-from pipelines.noise_options import Noise
+from pipelines.noise_options import Ladder, Noise
 from pipelines.options import (
     FILE_NAME,
     Chats,
@@ -53,6 +53,7 @@ PLACES: dict[str, Any] = {
         "augment": {"noise_folder"},
     },
     "quantize": {"model", "whisper"},
+    "noise": {"recordings"},
     "sources": {"__all__": {"path"}},
     "llms": {"__all__": {"base_url", "api_key_env"}},
 }
@@ -114,6 +115,17 @@ class Recipe(Options):
             raise ValueError("export.audio needs the speech that tts.keep_audio: false removes: give one of them up")
         if self.export.audio and self.has_texts and not self.tts.makes_audio:
             raise ValueError(f"export.audio: tts.engine {self.tts.engine} makes no audio")
+        return self
+
+    @model_validator(mode="after")
+    def _noise_of_speech(self) -> Recipe:
+        speaks = self.has_texts and self.tts.makes_audio
+        if self.noise.of_speech and not speaks and all(source.audio is None for source in self.sources):
+            what = "ladder" if self.noise.ladder else "kinds"
+            raise ValueError(
+                f"noise.{what}: it is made of this run's speech, and tts.engine {self.tts.engine} makes no audio: drop "
+                "the ladder and the kinds babble, masked, fragment and reversed, or take another engine"
+            )
         return self
 
     @model_validator(mode="after")
@@ -188,7 +200,9 @@ def _limited(recipe: Recipe) -> Recipe:
     if (limit := recipe.limit) is None:
         return recipe
     sources = [s.model_copy(update={"limit": min(s.limit or limit, limit)}) for s in recipe.sources]
-    noise = recipe.noise.model_copy(update={"rows": min(recipe.noise.rows, limit)})
+    ladder = recipe.noise.ladder
+    shorter = ladder and ladder.model_copy(update={"rows": min(ladder.rows, limit)})
+    noise = recipe.noise.model_copy(update={"rows": min(recipe.noise.rows, limit), "ladder": shorter})
     chats = recipe.chats.model_copy(update={"inaudible": min(recipe.chats.inaudible, limit)})
     return recipe.model_copy(update={"sources": tuple(sources), "noise": noise, "chats": chats})
 
@@ -310,7 +324,7 @@ def _names_at(place: tuple[int | str, ...]) -> list[str]:
         "sources": Source, "mixtures": Mixture, "published": published, "voices": Voice, "augment": Augment,
         "compare_paths": PathLimits, "plausible": Plausible, "whisperspeech": WhisperSpeechOptions,
         "openai_speech": OpenAISpeechOptions, "llms": LlmOptions, "rewrite": Rewrite, "answer": Answers,
-        "refusals": Refusals, **RULES,
+        "refusals": Refusals, "ladder": Ladder, **RULES,
         **{name: field.annotation for name, field in Recipe.model_fields.items() if isinstance(field.annotation, type)},
     }  # fmt: skip
     model: Any = next((models[str(part)] for part in reversed(place) if part in models), None if place else Recipe)

@@ -13,7 +13,7 @@ from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from answers.options import LlmOptions
 from pipelines.answer_options import Answers, Refusals, Rewrite
-from pipelines.noise_options import Noise
+from pipelines.noise_options import Ladder, Noise
 from pipelines.options import Chats, Export, Mix, Mixture, Read, Score, Source
 from pipelines.quantize_options import Quantize
 from pipelines.recipe import Recipe
@@ -31,7 +31,7 @@ SECTIONS: dict[str, Any] = {
     "rewrite": Rewrite, "answer": Answers, "chats": Chats, "tts": Tts,
     "tts.voices": Voice, "tts.augment": Augment, "tts.whisperspeech": WhisperSpeechOptions,
     "tts.openai_speech": OpenAISpeechOptions, "tts.compare_paths": PathLimits, "quantize": Quantize, "noise": Noise,
-    "noise.refusals": Refusals,
+    "noise.ladder": Ladder, "noise.refusals": Refusals,
     "mix": Mix, "mix.mixtures": Mixture, "export": Export,
 }  # fmt: skip
 MOST_SHOWN = 10  # items of a default
@@ -39,9 +39,10 @@ MOST_SHOWN = 10  # items of a default
 
 def reference(only: str | None = None) -> Iterator[str]:
     """Yield the lines of the reference; of one section alone where `only` names it."""
+    sections = [name for name in SECTIONS if "." not in name]
     for name, model in SECTIONS.items():
         if only in (None, name):
-            yield from _section(name, model, list(SECTIONS))
+            yield from _section(name, model, sections if name == "recipe" else [])
             if name == "filter":
                 yield "  rules:"
                 for rule, options in RULES.items():
@@ -60,7 +61,7 @@ def _section(name: str, model: Any, skip: list[str], indent: str = "") -> Iterat
     yield f"{indent}{name}: {about}"
     for key, (default, description) in described.items():
         if key not in skip:
-            told = f"see {name}.{key}" if f"{name}.{key}" in skip else default
+            told = f"see {name}.{key}" if f"{name}.{key}" in SECTIONS else default
             yield f"{indent}  {key} ({told}): {description}".rstrip(": ")
 
 
