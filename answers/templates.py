@@ -1,0 +1,89 @@
+"""Requests to language models: Jinja2 files, each named, digested, checked for the variables it may use, rendered.
+
+A file has a block `user`, and a block `system` before it if it wants one; each becomes a message. What a row says only
+ever enters as a variable, so it cannot become a message of its own, and the sandbox lets a file neither read others nor
+call anything that changes what it is given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+Chat = list[dict[str, str]]
+ROLES = ("system", "user")  # the blocks of a file, in the order of their messages
+FOLDER = Path(__file__).parent / "templates"
+_ENVIRONMENT = ImmutableSandboxedEnvironment(
+    undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
+)
+
+
+class Request:
+    """A request in a file.
+
+    Attributes:
+        name: what rows say of it, such as refusal-1@0123456789ab: the file's name and the beginning of its digest.
+        digest: blake2b of the file's bytes, 32 hex digits.
+        variables: what it is filled with.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read a file. Raises ValueError, with file and line, for one that is no template of messages."""
+        try:
+            content = path.read_bytes()
+            source = content.decode()
+            self.variables = frozenset(meta.find_undeclared_variables(_ENVIRONMENT.parse(source)))
+            self._template = _ENVIRONMENT.from_string(source)
+        except OSError as error:
+            raise ValueError(f"cannot read the template {path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"the template {path} is not valid UTF-8: {error}") from error
+        except TemplateSyntaxError as error:
+            raise ValueError(f"{path}, line {error.lineno}: {error.message}") from error
+        self._path = path
+        self.digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+        self.name = f"{path.stem}@{self.digest[:12]}"
+        if "user" not in self._template.blocks:
+            raise ValueError(f"{path}: there is no {{% block user %}} ... {{% endblock %}}, which is what is asked")
+        if unknown := sorted(set(self._template.blocks) - set(ROLES)):
+            raise ValueError(
+                f"{path}: block {unknown[0]} is of no role; a template has the blocks {' and '.join(ROLES)}"
+            )
+
+    def check(self, variables: Iterable[str]) -> None:
+        """Raise ValueError where the file uses a variable that is not among those it will be given."""
+        if unknown := sorted(self.variables - set(variables)):
+            raise ValueError(f"{self._path}: {unknown[0]} is no variable of it; it is given {', '.join(variables)}")
+
+    def render(self, variables: Mapping[str, Any]) -> Chat:
+        """Return the messages for one row. Raises ValueError where the file cannot be rendered with these variables."""
+        try:
+            texts = {role: _render(self._template, role, variables) for role in ROLES if role in self._template.blocks}
+        except (TemplateError, TypeError) as error:
+            raise ValueError(f"{self._path}: {error}") from error
+        return [{"role": role, "content": text} for role, text in texts.items() if text]
+
+
+def _render(template: Template, block: str, variables: Mapping[str, Any]) -> str:
+    return "".join(template.blocks[block](template.new_context(dict(variables)))).strip()
+
+
+@cache
+def find_request(name: str) -> Request:
+    """Return the request of a bundled file (`refusal-1`), or of a file of one's own (a path that ends in .j2).
+
+    Raises ValueError, with the bundled names, where there is none.
+    """
+    path = Path(name)
+    if path.suffix != ".j2":
+        path = FOLDER / f"{name}.j2"
+        if Path(name).name != name or not path.is_file():
+            bundled = ", ".join(sorted(file.stem for file in FOLDER.glob("*.j2")))
+            raise ValueError(f"there is no template {name!r}; bundled: {bundled}. A file of your own ends in .j2")
+    return Request(path)
