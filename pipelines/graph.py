@@ -45,6 +45,7 @@ class Job:
     unit: Unit
     staged: Staged
     made_of: Mapping[str, Any]  # what the unit's fingerprint is the digest of
+    workers: int = 1  # that may do units of the pass at once, this one among them: they share what a server allows
 
     def input(self, position: int = 0) -> Path:
         """Return the absolute path of one of the unit's inputs."""
@@ -124,6 +125,7 @@ class Pass:
     light: bool = False  # columns in, columns out: done in threads sooner than workers would start
     applies: Callable[[Recipe], bool] = lambda recipe: True  # whether a recipe has a use for it at all
     gpus: Callable[[Recipe], float] = lambda recipe: 0  # what each worker needs of a GPU
+    most_workers: Callable[[Recipe], int | None] = lambda recipe: None  # that have something to do at once
     # The one-to-one passes behind it, up to the one that lets its shards be removed when that has made its own.
     spent_by: Callable[[Recipe], tuple[str, ...]] = lambda recipe: ()
     beside: tuple[str, ...] = ()  # one-to-one passes before it that take something of the shards that it may let go

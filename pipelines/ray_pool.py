@@ -14,6 +14,7 @@ import socket
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -117,12 +118,15 @@ class _Pool:
 
     def perform_all(self, orders: Sequence[Order]) -> Iterator[tuple[Order, Record]]:
         """Give out the orders of a pass to idle workers; yield each as it is done."""
-        waiting = list(reversed(orders))
+        if not orders:
+            return
+        workers = min(self._use_gpus(orders[0]), len(orders), orders[0].most_workers or len(orders))
+        waiting = [replace(order, workers=workers) for order in reversed(orders)]
         deaths: Counter[str] = Counter()
         running: dict[Any, tuple[Any, Order]] = {}
-        self._grow(min(self._use_gpus(orders[0]) if orders else 0, len(orders)))
+        self._grow(workers)
         while waiting or running:
-            while waiting and self._idle:
+            while waiting and self._idle and len(running) < workers:
                 worker, order = self._idle.pop(), waiting.pop()
                 running[worker.perform.remote(order)] = (worker, order)
             (done, *_), _ = ray.wait(list(running))

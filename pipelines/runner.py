@@ -34,6 +34,8 @@ class Order:
     made_of: dict[str, object]
     token: str  # of the lock, so that a worker of a dead driver commits nothing
     gpus: float = 0  # that its worker needs
+    most_workers: int | None = None  # of its pass at once
+    workers: int = 1  # of its pass at once, as it turned out
 
 
 class Executor(Protocol):
@@ -87,7 +89,7 @@ def perform(order: Order) -> Record:
     started = time.monotonic()
     try:
         with writing(run_dir):
-            outcome = a_pass.run(Job(order.recipe, order.unit, staged, order.made_of))
+            outcome = a_pass.run(Job(order.recipe, order.unit, staged, order.made_of, order.workers))
             cost = {
                 "seconds": round(time.monotonic() - started, 3),
                 "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
@@ -136,7 +138,10 @@ def run(
             plan = plan_pass(recipe, a_pass, outputs)
             made = {u.unit.name: u.record for u in plan.units if u.state == "done" and u.record}
             orders = [
-                Order(recipe, a_pass.key, u.unit, dict(u.made_of), token, a_pass.gpus(recipe))
+                Order(
+                    *(recipe, a_pass.key, u.unit, dict(u.made_of), token),
+                    *(a_pass.gpus(recipe), a_pass.most_workers(recipe)),
+                )
                 for u in plan.units
                 if u.state != "done"
             ]
