@@ -33,7 +33,6 @@ class ChatModel(OpenAILLM):  # type: ignore[misc]  # distilabel has no types
     async def _generate_chat_completion(
         self,
         input: list[dict[str, str]],
-        num_generations: int = 1,
         max_new_tokens: int = 128,
         temperature: float = 1.0,
         top_p: float = 1.0,

@@ -157,7 +157,6 @@ class Llm:
     async def _answer_all(
         self, task: Question, inputs: Sequence[Mapping[str, Any]], first_try: Sequence[int]
     ) -> list[Answer | NoAnswer]:
-        self._load()
         self._asker.begin()
         answers: dict[int, Answer | NoAnswer] = {}
 
@@ -167,7 +166,8 @@ class Llm:
         await for_each(range(len(inputs)), self.concurrency, answer)
         return [answers[number] for number in range(len(inputs))]
 
-    def _load(self) -> None:
+    def _load(self) -> "ChatModel":
+        """Return the model, made when the first question is asked: its imports take over a second."""
         if self._model is None:
             from answers.chat_model import ChatModel
 
@@ -179,6 +179,7 @@ class Llm:
                 timeout=math.ceil(options.timeout_s),
             )
             self._model.load()
+        return self._model
 
     async def _answer(self, task: Question, given: Mapping[str, Any], first: int) -> Answer | NoAnswer:
         """Ask with one seed after another until an answer is good."""
@@ -248,15 +249,14 @@ class Llm:
         """Ask once. Raises Unanswered, Refused or AskingError."""
         import openai
 
-        assert self._model is not None
-        options = self.options
+        model, options = self._load(), self.options
         prompt_bytes = sum(len(message["content"].encode()) + MESSAGE_TOKENS for message in messages)
         most = cost = prompt_bytes + TEMPLATE_TOKENS + max_tokens
         await self._take(most)
         self._usage["requests"] += 1
         try:
             async with asyncio.timeout(options.timeout_s):
-                output: Any = await self._model.agenerate(
+                output: Any = await model.agenerate(
                     input=messages,
                     max_new_tokens=max_tokens,
                     temperature=options.temperature,
