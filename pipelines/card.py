@@ -12,7 +12,9 @@ import yaml
 
 from pipelines.funnel import Funnel, funnel_rows, measure, source_table
 from pipelines.graph import Job, Outcome, Outputs, Unit
-from pipelines.recipe import PLACES, Recipe
+from pipelines.licenses import whole
+from pipelines.places import FOLDER, published_recipe, reproduce
+from pipelines.recipe import Recipe
 from pipelines.shards import Counts, digest_json
 from quantize.run_lengths import LONGEST
 from tts import WITHOUT_AUDIO
@@ -59,11 +61,10 @@ def _header(job: Job) -> dict[str, Any]:
     infos = {name: DatasetInfo(features=columns, config_name=name) for name, columns in features.items()}
     DatasetInfosDict(infos).to_dataset_card_data(data)
     splits = {"audio": "train", **{name: mixture.split for name, mixture in recipe.mix.mixtures.items()}}
-    licenses = {source.license.lower() for source in recipe.sources}
     return {
         "pretty_name": recipe.name,
         "language": ["en"],
-        "license": licenses.pop() if len(licenses) == 1 else "other",
+        **whole(source.license for source in recipe.sources),
         "task_categories": ["text-generation", "automatic-speech-recognition"],
         "tags": ["speech", "sound-tokens", "spoken-instructions", "speechmill"],
         "configs": [
@@ -84,8 +85,7 @@ def _body(job: Job) -> str:
     sections = [
         f"# {recipe.name}",
         f"Sound tokens of {funnel.seconds / 3600:.2f} hours of {speech}: {funnel.tokens:,}, made by speechmill.",
-        "```python\nimport datasets\n"
-        f'datasets.load_dataset("PATH/TO/THIS/FOLDER", "{first}", split="{mixture.split}")\n```',
+        f'```python\nimport datasets\ndatasets.load_dataset("{FOLDER}", "{first}", split="{mixture.split}")\n```',
         "## Mixtures",
         _mixtures(lock),
         "## From source rows to pairs",
@@ -96,6 +96,7 @@ def _body(job: Job) -> str:
         "Records whose answer is a list were given the first answer. Answers are as they were in the source.",
         "## Voices",
         _voices(job),
+        "A voice made after a living person is refused unless the recipe names their consent.",
         "## How it was made",
         f"Sound tokens of two tokenizers do not mix: this set's are of `{recipe.quantize.tokenizer}`; the column "
         "`tokenizer` names it with the digest of its model file. "
@@ -103,8 +104,9 @@ def _body(job: Job) -> str:
         + " is synthetic. Answers were not checked.",
         *([RUN_LENGTHS] if recipe.export.run_lengths else []),
         *([] if WITHOUT_AUDIO.isdisjoint(recipe.tts.engines) or not recipe.has_texts else [NO_AUDIO]),
-        f"Recipe (fingerprint `{digest_json(job.made_of['options'])}`):",
-        f"```yaml\n{_recipe_yaml(recipe)}```",
+        f"Reproduce: {reproduce(recipe)}",
+        f"Recipe (fingerprint `{digest_json(job.made_of['options'])}`; null: a file or a server of your own):",
+        f"```yaml\n{published_recipe(recipe, models=False)}```",
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -147,11 +149,6 @@ def _voices(job: Job) -> str:
         rows.append((voice, *about.values(), engine, f"{count:,}", f"{seconds / 3600:.2f}", said))
     header = ("voice", "gender", "accent", "engine", "pairs", "hours (single exchanges)", "licence, consent")
     return _table(header, rows)
-
-
-def _recipe_yaml(recipe: Recipe) -> str:
-    plain = recipe.model_dump(mode="json", exclude=PLACES, exclude_defaults=True)
-    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

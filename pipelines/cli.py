@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines import tell
-from pipelines.arguments import Changes, RecipePath, RunDir, load
+from pipelines.arguments import Changes, RecipePath, RunDir, RunPath, load, load_run
 from pipelines.errors import RunError, UserError
 from tts import WITHOUT_AUDIO
 
@@ -30,6 +30,7 @@ Examples:
   speechmill explain-text "What is 2^10?"             each rule's verdict on a text
   speechmill funnel runs/quickstart                   what was rejected, and why, with examples
   speechmill verify configs/quickstart.yaml           re-count every promise
+  speechmill publish runs/quickstart --repo me/name   the dataset on the Hub
   speechmill tokens hello.wav                         the sound tokens of a recording
   speechmill extend-tokenizer qwen --out qwen-sound   sound tokens for a language model
   speechmill extract-speaker mara.flac --out mara.npy a voice from a recording
@@ -254,6 +255,42 @@ def extend_tokenizer(
     extended = extend(folder, out, vocabulary(count, mask, durations or runs))
     for line in extended.said(out):
         typer.echo(line)
+
+
+@app.command()
+def publish(
+    where: RunPath,
+    repo: Annotated[str, typer.Option(help="the dataset repository on the Hub, owner/name; made if it is not there")],
+    private: Annotated[bool, typer.Option("--private", help="make it a private one")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would be sent; send nothing")] = False,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(help="a licence whose terms you have read and that lets you (repeatable)"),
+    ] = None,
+    tag: Annotated[str | None, typer.Option(help="the version's name (default: v1, v2, ...)")] = None,
+    run_dir: RunDir = None,
+) -> None:
+    """Publish a finished run's dataset on the Hugging Face Hub; what the Hub has is not sent again.
+
+    The run is verified, the licences of its sources are looked up, and its texts are searched for secrets before
+    anything is sent. The token is HF_TOKEN, or that of `hf auth login`.
+
+    Example: speechmill publish runs/quickstart --repo mara/spoken-quickstart --dry-run
+    """
+    from pipelines import publish as publishing
+
+    recipe = load_run(where, run_dir=run_dir)
+    publishing.check_repo(repo)
+    if dry_run:
+        typer.echo("\n".join(publishing.dry_run(recipe, repo, allow or [])))
+        return
+    from pipelines.hub import Hub
+    from pipelines.lock import lock_run
+
+    hub = Hub(repo, say=typer.echo)
+    with lock_run(recipe.run_path):
+        version = publishing.publish(recipe, hub, private, allow or [], tag, typer.echo)
+    typer.echo(f"published: {hub.url}, version {version}")
 
 
 app.add_typer(tell.app)

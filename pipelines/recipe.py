@@ -32,7 +32,7 @@ from pipelines.options import (
     nearest,
 )
 from pipelines.quantize_options import Quantize
-from pipelines.rules import RULES, Filter, LengthRule
+from pipelines.rules import RULES, AnswerRule, Filter, LengthRule
 from pipelines.speech_options import PathLimits, Tts
 from pipelines.voice_options import Augment, Voice
 from tts.openai_speech_options import OpenAISpeechOptions
@@ -40,8 +40,8 @@ from tts.plausible import Plausible
 from tts.whisperspeech_options import WhisperSpeechOptions
 
 # One-to-one passes that each take the shards of the last before them that a recipe uses.
-SCORED_BY = ("score",)  # up to what `filter` decides on
-KEPT_BY = ("filter",)  # up to what is spoken
+SCORED_BY = ("score", "rewrite")  # up to what `filter` decides on
+KEPT_BY = ("filter", "answer")  # up to what is spoken
 
 # Where things lie, and so no part of what they are: left out of the card and its fingerprint.
 PLACES: dict[str, Any] = {
@@ -149,15 +149,28 @@ class Recipe(Options):
                 raise ValueError(f"{place}.llm: there is no {options.llm!r} in llms; {remedy}")
         return self
 
+    @model_validator(mode="after")
+    def _answers_are_let_through(self) -> Recipe:
+        rule, how = self.filter.find(AnswerRule), self.answer and self.answer.how
+        if rule and how == "own":
+            raise ValueError("answer.how: own throws the sources' answers away: drop filter.rules.answer, which judges them")
+        if rule and ((how == "mend" and rule.boilerplate) or (how == "spoken" and rule.speakable)):
+            option = "boilerplate" if how == "mend" else "speakable"
+            raise ValueError(
+                f"answer.how: {how} never sees the answers that filter.rules.answer rejects before it: set its "
+                f"{option} to false"
+            )
+        return self
+
     @property
     def scored_by(self) -> str:
         """The pass whose shards `filter` decides on."""
-        return "score"
+        return "rewrite" if self.rewrite else "score"
 
     @property
     def kept_by(self) -> str:
         """The pass whose shards are spoken."""
-        return "filter"
+        return "answer" if self.answer else "filter"
 
     @property
     def has_texts(self) -> bool:
@@ -176,10 +189,15 @@ class Recipe(Options):
 
 
 def load_recipe(path: Path, changes: Sequence[str] = (), run_dir: str | None = None) -> Recipe:
-    """Read a recipe, with `--set key=value` changes applied.
+    """Read a recipe, with `--set key=value` changes applied; hf://owner/name is a published one.
 
     Raises UserError with all that is wrong with it.
     """
+    where = str(path)
+    if published := where.startswith("hf:"):
+        from pipelines.hub import fetch_recipe  # loads the Hub's client
+
+        path = fetch_recipe(where)
     try:
         raw = _parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
@@ -190,6 +208,10 @@ def load_recipe(path: Path, changes: Sequence[str] = (), run_dir: str | None = N
         raise UserError(f"{path}: a recipe is a YAML mapping (name, sources, mix, ...), not {type(raw).__name__}")
     for change in changes:
         _apply(raw, change)
+    if published:
+        from pipelines.places import check_given
+
+        check_given(raw, where)
     if run_dir is not None:
         raw["run_dir"] = run_dir
     return _anchored(_limited(parse_recipe(raw, str(path))))

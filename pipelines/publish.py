@@ -1,0 +1,279 @@
+"""publish: a finished run's dataset -> a dataset repository on the Hub, whole or not at all wrong.
+
+What is sent: the files of `dataset/`, the recipe without its places, the lockfile of the mixtures, and the card, last.
+What the Hub has already is not sent again, what is no longer in the dataset is removed. What was accepted stands in
+`<run>/publish/`, line by line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import RunError, UserError
+from pipelines.licenses import refused, unused
+from pipelines.publish_files import CARD, LOCKFILE, RECIPE, File, Ledger, collect
+from pipelines.recipe import Recipe
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    from pipelines.hub import Hub, Remote
+
+    Operation = CommitOperationAdd | CommitOperationDelete
+
+REPO = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+SHARD = re.compile(r"[^/]+/(?:train|test)-\d{5}-of-\d{5}\.parquet")  # what we publish and may remove
+THE_HUBS_OWN = frozenset([".gitattributes", CARD, RECIPE, LOCKFILE])
+# https://huggingface.co/docs/hub/repositories-recommendations: under 100 files a commit, 10,000 entries a folder.
+COMMIT_FILES = 100
+FOLDER_FILES = 10_000
+THREADS = 4
+SMALL_BYTES = 32 * 10**6
+SHOWN = 10
+
+
+def check_repo(repo: str) -> None:
+    """Raise UserError unless a name is owner/name."""
+    if not REPO.fullmatch(repo):
+        raise UserError(f"--repo {repo}: write it as owner/name, with letters, digits, - _ and .")
+
+
+def check_licenses(recipe: Recipe, allowed: Sequence[str]) -> None:
+    """Raise UserError with every source and voice whose licence must be allowed by name, and is not."""
+    licenses = {f"source {source.name}": source.license for source in recipe.sources}
+    licenses |= {f"voice {voice.id}": voice.license for voice in recipe.tts.voices if voice.license}
+    if strange := unused(licenses.values(), allowed):
+        names = ", ".join(sorted(set(licenses.values())))
+        raise UserError(f"--allow {strange[0]}: no source or voice has this licence. They have: {names}")
+    if lines := refused(licenses, allowed):
+        raise UserError(
+            "\n".join(
+                [
+                    "these licences have to be read before anything made of them is published:",
+                    *(f"  {line}" for line in lines),
+                    "Allow each by its name if its terms let you, or take the source out.",
+                ]
+            )
+        )
+
+
+def check_texts(files: Iterable[File]) -> None:
+    """Raise UserError where the recipe, the lockfile or the card holds a secret."""
+    from pipelines.secrets_scan import scan_text
+
+    _refuse(finding for file in files for finding in scan_text(file.name, file.content.decode()))
+
+
+def check_data(files: Iterable[File], say: Callable[[str], None]) -> None:
+    """Raise UserError where a text column of the data holds a secret."""
+    from pipelines.secrets_scan import scan_parquet
+
+    data = [file for file in files if isinstance(file.source, Path)]
+    say(f"scanning {len(data)} files for secrets")
+    _refuse(finding for file in data for finding in scan_parquet(file.name, Path(str(file.source))))
+
+
+def _refuse(findings: Iterator[Any]) -> None:
+    found = list(findings)
+    if found:
+        more = f"\n  and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        raise UserError(
+            f"nothing was published, {len(found)} secrets were found:\n"
+            + "\n".join(f"  {finding.line()}" for finding in found[:SHOWN])
+            + more
+            + "\nRevoke a key that lay in a file. Take its record out of the source (where_not, or the file itself) "
+            "and run the recipe again."
+        )
+
+
+def dry_run(recipe: Recipe, repo: str, allowed: Sequence[str]) -> Iterator[str]:
+    """Yield what publishing would do, by the manifests and the ledger: reads no data and asks nobody."""
+    check_repo(repo)
+    check_licenses(recipe, allowed)
+    files = collect(recipe, repo)
+    check_texts(_texts(files))
+    ledger = Ledger(recipe.run_path, repo)
+    there = ledger.published.get("files", {})
+    send = {file.name for file in files if there.get(file.name) != file.digest and file.digest not in ledger.sha256}
+    width = max(len(file.name) for file in files)
+    for file in files:
+        state = "send" if file.name in send else "accepted" if there.get(file.name) != file.digest else "unchanged"
+        yield f"{file.name:<{width}}  {file.size:>14,}  {state}"
+    gone = [name for name in there if name not in {file.name for file in files}]
+    yield from (f"{name:<{width}}  {'':>14}  remove" for name in gone)
+    size = sum(file.size for file in files if file.name in send)
+    yield f"{len(files):,} files, {sum(file.size for file in files):,} bytes; to send: {len(send):,}, {size:,} bytes"
+    yield from _notes(files)
+    yield "checked: the run is finished, sizes, licences, no secret in card, recipe and lockfile"
+    yield "publishing also checks: every promise (verify), secrets in the data, what the Hub holds, digests afterwards"
+
+
+def _notes(files: Sequence[File]) -> Iterator[str]:
+    """Yield what is unlike the Hub's recommendations."""
+    folders: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    for file in files:
+        if "/" in file.name:
+            folder = file.name.partition("/")[0]
+            folders[folder] += 1
+            sizes[folder] += file.size
+    for folder, count in folders.items():
+        mean = sizes[folder] / count
+        if count > 1 and mean < SMALL_BYTES:
+            yield (
+                f"note: {folder}: {count:,} files of {mean / 1e6:.1f} MB on average are small for the Hub; "
+                "export.shard_bytes (256 MB by default) makes fewer"
+            )
+        if count > FOLDER_FILES:
+            yield f"note: {folder}: the Hub recommends under {FOLDER_FILES:,} files a folder: raise export.shard_bytes"
+
+
+def publish(
+    recipe: Recipe, hub: Hub, private: bool, allowed: Sequence[str], tag: str | None, say: Callable[[str], None]
+) -> str:
+    """Check everything, send what the Hub lacks, compare what it then holds; returns the version's tag.
+
+    Raises UserError where something may not be published, RunError where a promise is broken, the Hub stays away, or
+    holds something else in the end.
+    """
+    from pipelines.hub import our_client
+
+    run_dir = recipe.run_path
+    check_licenses(recipe, allowed)
+    files = collect(recipe, hub.repo)
+    check_texts(_texts(files))
+    _check_promises(run_dir, files, say)
+    check_data(_data(files), say)
+    ledger = Ledger(run_dir, hub.repo)
+    digests = {file.name: ledger.sha256.get(file.digest) or file.sha256() for file in files}
+    with our_client():
+        hub.create(private)
+        _check_repository(hub, hub.look(), private, tag)
+        _send(hub, ledger, files, digests, say)
+        remote = hub.look()
+        _compare(hub, remote, files, digests)
+        version = _tag(hub, remote, tag, recipe)
+    entry = {"published": hub.repo, "commit": remote.commit, "tag": version}
+    if {**ledger.published, **entry} != ledger.published:
+        ledger.write({**entry, "files": {file.name: file.digest for file in files}})
+    return version
+
+
+def _texts(files: Iterable[File]) -> list[File]:
+    return [file for file in files if "/" not in file.name]
+
+
+def _data(files: Iterable[File]) -> list[File]:
+    return [file for file in files if "/" in file.name]
+
+
+def _check_promises(run_dir: Path, files: Iterable[File], say: Callable[[str], None]) -> None:
+    """Verify the run, and that its records are of the files that are sent."""
+    from pipelines.verify import open_run, verify
+
+    say("verifying the run")
+    run = open_run(run_dir)
+    broken = [(promise, line) for promise in verify(run) for line in promise.broken]
+    if broken:
+        promise, line = broken[0]
+        raise RunError(
+            f"nothing was published, {len(broken)} things break a promise; the first: {promise.name}: {line}. "
+            "See: speechmill verify"
+        )
+    recorded = {
+        n: about["digest"] for units in run.records.values() for r in units.values() for n, about in r.files.items()
+    }
+    for file in _data(files):
+        if recorded.get(f"dataset/{file.name}") != file.digest:
+            raise RunError(f"{file.name}: its record is not the manifest's: run the recipe again, then publish")
+
+
+def _check_repository(hub: Hub, remote: Remote, private: bool, tag: str | None) -> None:
+    """Raise UserError where publishing would harm what is there, or show what was to be private."""
+    if private and not remote.private:
+        raise UserError(f"{hub.url} is public: make it private on its page first, or leave out --private")
+    ours = {RECIPE, LOCKFILE} <= remote.files.keys()
+    strange = sorted(name for name in remote.files if name not in THE_HUBS_OWN)
+    if strange and not ours:
+        raise UserError(
+            f"{hub.url} holds files that speechmill did not publish ({', '.join(strange[:3])}): choose another --repo"
+        )
+    if tag is not None and (there := hub.tags().get(tag)) not in (None, remote.commit):
+        raise UserError(f"--tag {tag}: this version is there, of commit {str(there)[:7]}; versions stay what they are")
+
+
+def _send(
+    hub: Hub, ledger: Ledger, files: Sequence[File], digests: Mapping[str, str], say: Callable[[str], None]
+) -> None:
+    """Upload contents, then commit them in batches, the card in the last."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    made: dict[str, CommitOperationAdd] = {}
+
+    def operation(file: File) -> CommitOperationAdd:
+        if file.name not in made:
+            made[file.name] = CommitOperationAdd(file.name, file.open())
+            made[file.name].upload_info.sha256 = bytes.fromhex(digests[file.name])
+        return made[file.name]
+
+    def differing(remote: Remote) -> list[File]:
+        return [file for file in files if not file.is_there(remote.files.get(file.name), digests[file.name])]
+
+    def choose(remote: Remote) -> list[Operation]:
+        gone = [name for name in sorted(remote.files) if SHARD.fullmatch(name) and name not in digests]
+        differ = differing(remote)
+        first, card = [f for f in differ if f.name != CARD], [f for f in differ if f.name == CARD]
+        operations: list[Operation] = [operation(file) for file in first]
+        operations += [CommitOperationDelete(name, is_folder=False) for name in gone]
+        return [*operations, *map(operation, card)][:COMMIT_FILES]
+
+    def send(alike: list[File]) -> None:
+        for file in alike:
+            hub.send(operation(file))
+        ledger.write(
+            {
+                "accepted": alike[0].name,
+                "digest": alike[0].digest,
+                "sha256": digests[alike[0].name],
+                "bytes": alike[0].size,
+            }
+        )
+
+    missing = differing(hub.look())
+    alike: dict[str, list[File]] = {}  # files of one content are sent as one
+    for file in _data(missing):
+        alike.setdefault(digests[file.name], []).append(file)
+    say(f"sending {len(missing):,} of {len(files):,} files, {sum(file.size for file in missing):,} bytes")
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        for done in as_completed([pool.submit(send, some) for some in alike.values()]):
+            done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+    while hub.commit(choose, f"speechmill publish: {len(missing)} files"):
+        pass
+
+
+def _compare(hub: Hub, remote: Remote, files: Sequence[File], digests: Mapping[str, str]) -> None:
+    """Raise RunError unless the Hub holds our files with our digests, and no other shards."""
+    wrong = [file.name for file in files if not file.is_there(remote.files.get(file.name), digests[file.name])]
+    wrong += [name for name in remote.files if SHARD.fullmatch(name) and name not in digests]
+    if wrong:
+        raise RunError(
+            f"{hub.url} at {remote.commit[:7]} does not hold what was sent: {', '.join(wrong[:SHOWN])}"
+            f"{f' and {len(wrong) - SHOWN} more' if len(wrong) > SHOWN else ''}. Publish again, alone."
+        )
+
+
+def _tag(hub: Hub, remote: Remote, tag: str | None, recipe: Recipe) -> str:
+    """Name the version: the tag that was asked for, or v1, v2 and so on; the same content keeps its name."""
+    from pipelines.hub import next_version
+
+    version = tag or next_version(hub.tags(), remote.commit)
+    hub.tag(version, remote.commit, f"{recipe.name}, published by speechmill")
+    return version
