@@ -29,6 +29,8 @@ Examples:
   speechmill status configs/quickstart.yaml           from another shell
   speechmill explain-text "What is 2^10?"             each rule's verdict on a text
   speechmill funnel runs/quickstart                   what was rejected, and why, with examples
+  speechmill report runs/quickstart                   one HTML file: see and hear it all
+  speechmill look runs/quickstart --rule speakable    rows in the terminal
   speechmill verify configs/quickstart.yaml           re-count every promise
   speechmill publish runs/quickstart --repo me/name   the dataset on the Hub
   speechmill tokens hello.wav                         the sound tokens of a recording

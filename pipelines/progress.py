@@ -50,6 +50,7 @@ class Progress:
         self._now = {
             "units": len(plan.units),
             "units_done": len(plan.units) - len(todo),
+            "units_before": len(plan.units) - len(todo),  # what was resumed
             "rows": sum(unit.rows for unit in todo),
             "rows_done": 0,
             "rejected": 0,

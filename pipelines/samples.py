@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
-from itertools import accumulate
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import accumulate, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from pipelines.funnel import Funnel, print_steps, source_table
-from pipelines.row import reason_of, user_turns
+from pipelines.row import user_turns
 from pipelines.shards import read_table
+from pipelines.verdicts import SCORES, reason_column
 
 SAMPLES = 10  # of each rule
+SHOWN_SCORES = ("length", "predicted_seconds", "language", "english", "symbol_share", "answer_repeats")
 _SHOWN_CHARS = 160
 _STEPS = ("read", "read.speech", "filter", "tts", "tts.augment", "quantize")
 
@@ -33,8 +39,9 @@ def print_explained(console: Console, funnel: Funnel, run_dir: Path) -> None:
         if step in funnel.steps:
             for reason, shown in sample_rejects(run_dir / step / "rejects").items():
                 console.print(f"\n[bold]{reason}[/bold]: {funnel.steps[step]['rejected'][reason]:,} rows", emoji=False)
-                for detail, text in shown:
-                    console.print(f"  [dim]{escape(detail)}[/dim]  {escape(text)}", soft_wrap=True, emoji=False)
+                for row in shown:
+                    said = f"  [dim]{escape(row.reject)}[/dim]  {escape(one_line(row.text))}"
+                    console.print(said, soft_wrap=True, emoji=False)
 
 
 def _turned(header: list[str], rows: list[list[str]], width: int) -> Iterator[Table]:
@@ -53,32 +60,64 @@ def _turned(header: list[str], rows: list[list[str]], width: int) -> Iterator[Ta
         rows = rows[n:]
 
 
-def sample_rejects(folder: Path, samples: int = SAMPLES) -> dict[str, list[tuple[str, str]]]:
-    """Return reason -> up to ten (reject, text) of a step's rejects.
+@dataclass(frozen=True)
+class Rejected:
+    """A row, or a record, that ended."""
+
+    reject: str  # "<step>.<rule>:<detail>"
+    source: str
+    text: str  # the user messages; of a record that could not be read, the record
+    scores: Mapping[str, Any]  # what rules decide by, as far as it was computed
+
+
+def sample_rejects(folder: Path, samples: int = SAMPLES, wanted: str = "") -> dict[str, list[Rejected]]:
+    """Return reason -> up to `samples` of a step's rejects.
 
     Which ones: the least ids, which are hashes, so a sample that is always the same. Records that could not
     be read have none: their first.
+
+    Args:
+        wanted: of reasons that begin so alone: "filter.speakable", or "filter.speakable:url".
     """
     chosen: dict[str, list[tuple[str, Path, int]]] = {}
     for path in sorted(folder.glob("*.parquet")):
-        names = pq.read_schema(path).names
-        table = read_table(path, columns=["reject", *(["id"] if "id" in names else [])])
-        ids = table["id"].to_pylist() if "id" in names else [f"{path.stem}{row:09d}" for row in range(len(table))]
-        for row, (reject, row_id) in enumerate(zip(table["reject"].to_pylist(), ids, strict=True)):
-            chosen.setdefault(reason_of(reject), []).append((row_id, path, row))
+        for reason, group in _places(path).filter(pl.col("reason").str.starts_with(wanted)).group_by("reason"):
+            least = group.bottom_k(samples, by="id")
+            found = [(row_id, path, row) for row_id, row in least.select("id", "row").iter_rows()]
+            chosen.setdefault(str(reason[0]), []).extend(found)
         chosen = {reason: heapq.nsmallest(samples, rows) for reason, rows in chosen.items()}
-    return {reason: list(_texts(chosen[reason])) for reason in sorted(chosen)}
+    rows = _read(sorted({(path, row) for places in chosen.values() for _, path, row in places}))
+    return {reason: [rows[path, row] for _, path, row in chosen[reason]] for reason in sorted(chosen)}
 
 
-def _texts(rows: list[tuple[str, Path, int]]) -> Iterator[tuple[str, str]]:
-    for _, path, row in rows:
-        names = pq.read_schema(path).names
-        column = "messages" if "messages" in names else "raw"
-        found = read_table(path, columns=["reject", column]).slice(row, 1).to_pylist()[0]
-        yield found["reject"], _one_line(found[column])
+def _places(path: Path) -> pl.DataFrame:
+    """Return (id, row, reason) of a file of rejects; records have their number for an id."""
+    names = pq.read_schema(path).names
+    table = pl.read_parquet(path, columns=["reject", *(["id"] if "id" in names else [])])
+    numbered = table.with_row_index("row")
+    given = pl.col("id") if "id" in names else pl.lit(path.stem) + pl.col("row").cast(pl.String).str.zfill(9)
+    return numbered.select(id=given, row="row", reason=reason_column())
 
 
-def _one_line(value: Any) -> str:
-    text = value if isinstance(value, str) else " / ".join(said for _, said in user_turns(value))
+def _read(places: list[tuple[Path, int]]) -> dict[tuple[Path, int], Rejected]:
+    """Return the rejects at places that are sorted, each file read once."""
+    found = {}
+    for path, group in groupby(places, key=itemgetter(0)):
+        numbers = [row for _, row in group]
+        names = [n for n in pq.read_schema(path).names if n in ("reject", "source", "messages", "raw", *SCORES)]
+        rows = read_table(path, columns=names).take(pa.array(numbers)).to_pylist()
+        for number, row in zip(numbers, rows, strict=True):
+            text = row["raw"] if "raw" in row else " / ".join(said for _, said in user_turns(row["messages"]))
+            scores = {name: row[name] for name in SHOWN_SCORES if row.get(name) is not None}
+            found[path, number] = Rejected(row["reject"], row["source"], text, scores)
+    return found
+
+
+def one_line(text: str, chars: int = _SHOWN_CHARS) -> str:
+    """Return a text on one line, cut after so many characters.
+
+    >>> one_line("What is  this?\\nA test.", 16)
+    'What is this?...'
+    """
     text = " ".join(text.split())
-    return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 3]}..."
+    return text if len(text) <= chars else f"{text[: chars - 3]}..."

@@ -154,6 +154,73 @@ def funnel(where: RunPath, run_dir: RunDir = None) -> None:
         console.print(f"\nnot shown: {key}, which the next run makes again ({why}), and what follows it", markup=False)
 
 
+@app.command()
+def report(
+    where: RunPath,
+    run_dir: RunDir = None,
+    out: Annotated[Path | None, typer.Option(help="the HTML file (default: report.html in the run folder)")] = None,
+) -> None:
+    """Write the report of a run, finished or not: one HTML file to read, see and hear it. It loads nothing.
+
+    \b
+    Examples:
+      speechmill report runs/quickstart
+      speechmill report runs/quickstart --out quickstart.html
+    """
+    from pipelines.report.page import write_page
+    from pipelines.report.seen import look_at
+    from pipelines.shards import write_atomically
+
+    seen = look_at(load_run(where, run_dir=run_dir))
+    path = out or seen.folder / "report.html"
+    if path.is_dir():
+        raise UserError(f"--out {path} is a folder: name the file")
+    page = write_page(seen)
+    try:
+        write_atomically(path, page)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+    typer.echo(f"{path}: {len(page) / 1e6:.1f} MB")
+
+
+@app.command()
+def look(
+    where: RunPath,
+    run_dir: RunDir = None,
+    task: Annotated[str | None, typer.Option(help="rows that serve it, such as transcription")] = None,
+    rule: Annotated[str | None, typer.Option(help="rejects of it: length, speakable:url, read.bad_json")] = None,
+    grep: Annotated[str | None, typer.Option(help="a regular expression in a message, whatever the case")] = None,
+    source: Annotated[str | None, typer.Option(help="rows of it")] = None,
+    voice: Annotated[str | None, typer.Option(help="rows that it speaks")] = None,
+    rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="how many to show")] = 5,
+    play: Annotated[bool, typer.Option("--play", help="play the first one")] = False,
+) -> None:
+    """Show rows of a run: those that were kept, as far as they are, or those that a rule rejected.
+
+    \b
+    Examples:
+      speechmill look runs/quickstart --task transcription -n 3
+      speechmill look runs/quickstart --rule speakable:url
+      speechmill look runs/quickstart --grep "apple|pear" --play
+    """
+    from pipelines.look import Wanted, check, find, show
+    from pipelines.look import play as play_row
+    from pipelines.progress import make_console
+    from pipelines.report.seen import look_at
+
+    seen = look_at(load_run(where, run_dir=run_dir))
+    wanted = Wanted(task, rule, grep, source, voice)
+    check(seen, wanted)
+    found = find(seen, wanted, rows)
+    if not found:
+        raise UserError("no row is like that")
+    console = make_console()
+    for row in found:
+        show(console, row)
+    if play:
+        play_row(seen, found[0])
+
+
 @app.command("explain-text")
 def explain_text(
     text: Annotated[str, typer.Argument(help="a prompt, in quotes; - reads it from the standard input")],

@@ -114,9 +114,13 @@ def columns_of(rules: Sequence[Options]) -> list[str]:
     return [name for name in SCORES if name in names]
 
 
+def reason_column() -> pl.Expr:
+    """Return the reason of each `reject`, as `row.reason_of` tells it."""
+    rule, kind = pl.col("reject").str.extract("^([^:]*)"), pl.col("reject").str.extract("^[^:]*(:[^:]*)").fill_null(":")
+    return pl.when(rule.is_in(sorted(KINDED))).then(rule + kind).otherwise(rule)
+
+
 def count_reasons(rejected: pl.Series) -> dict[str, int]:
     """Return how many rejects there are of each reason, as `row.reason_of` tells it, by reason."""
-    rule, kind = pl.col("reject").str.extract("^([^:]*)"), pl.col("reject").str.extract("^[^:]*(:[^:]*)").fill_null(":")
-    reason = pl.when(rule.is_in(sorted(KINDED))).then(rule + kind).otherwise(rule)
-    counted = rejected.to_frame("reject").select(reason=reason).group_by("reason").len().sort("reason")
+    counted = rejected.to_frame("reject").select(reason=reason_column()).group_by("reason").len().sort("reason")
     return dict(counted.iter_rows())

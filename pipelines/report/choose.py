@@ -1,0 +1,97 @@
+"""Which rows are shown and heard: of every task, voice, length, inaudible kind and rung, the least ids (hashes)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from pipelines.report.rows import Rows, chosen_rows
+from pipelines.report.seen import Seen
+from pipelines.tasks import TASKS, Shape
+
+PER_TASK = 9  # of a task in a mixture: three short, three middle, three long ones
+PER_KIND = 2  # of an inaudible kind
+MOST_VOICES = 40  # that get a sample for their own sake; a set of recordings may have thousands
+LENGTHS = ("short", "middle", "long")  # thirds of a task's rows, by seconds
+_LOOKED_AT = 200  # candidates among which voices not heard yet are sought
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A row to show, and as what."""
+
+    path: str
+    row: int
+    id: str
+    mixture: str  # "": no mixture has chosen yet
+    task: str
+    length: str  # one of LENGTHS
+    kind: str  # of what cannot be heard; "" for speech
+
+
+def choose(seen: Seen, rows: Rows) -> list[Choice]:
+    """Return the rows to show: by mixture and task, then one for each voice that was not heard yet."""
+    heard: Counter[str] = Counter()
+    chosen: dict[tuple[str, str], Choice] = {}
+    pools = list(_pools(seen, rows))
+    for name, pool in pools:
+        for task in sorted(pool["task"].unique().cast(pl.String).to_list()):
+            mine = pool.filter(pl.col("task").cast(pl.String) == task)
+            for row in _of_task(_with_length(mine), heard):
+                chosen.setdefault((task, row["id"]), _choice(name, row))
+                heard[row["voice"]] += 1
+    for name, pool in pools:
+        speech = pool.filter(pl.col("kind").is_null() & (pl.col("task").cast(pl.String) != "text_only"))
+        for row in _of_new_voices(_with_length(speech), heard):
+            chosen.setdefault((row["task"], row["id"]), _choice(name, row))
+            heard[row["voice"]] += 1
+    return list(chosen.values())
+
+
+def _pools(seen: Seen, rows: Rows) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Yield each mixture with its rows; before there is any, all rows, each with the first task it may serve."""
+    if seen.outputs.has("mix"):
+        yield from chosen_rows(seen, rows)
+        return
+    shapes = rows.table.select("exchanges", "answered", pl.col("kind", "rung").is_not_null())
+    serves = {shape: _first_task(Shape(*shape)) for shape in shapes.unique().iter_rows()}
+    tasks = pl.Series("task", [serves[shape] for shape in shapes.iter_rows()], pl.String)
+    yield "", rows.table.with_columns(tasks).filter(pl.col("task") != "")
+
+
+def _first_task(shape: Shape) -> str:
+    return next((name for name, task in TASKS.items() if task.suits(shape)), "")
+
+
+def _with_length(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows with the third of their task that they are in, by seconds."""
+    first, second = (pl.col("seconds").quantile(share).over("task") for share in (1 / 3, 2 / 3))
+    short, middle, long = LENGTHS
+    third = pl.when(pl.col("seconds") <= first).then(pl.lit(short)).when(pl.col("seconds") <= second)
+    return rows.with_columns(third=third.then(pl.lit(middle)).otherwise(pl.lit(long)))
+
+
+def _of_task(rows: pl.DataFrame, heard: Counter[str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows to show of one task; where they cannot be heard, or are a ladder's, of each kind and rung."""
+    by = "kind" if rows["kind"].is_not_null().any() else "rung" if rows["rung"].is_not_null().any() else "third"
+    each = {"kind": PER_KIND, "rung": 1, "third": PER_TASK // len(LENGTHS)}[by]
+    for _, group in sorted(rows.group_by(by), key=lambda pair: str(pair[0])):
+        waiting = group.bottom_k(_LOOKED_AT, by="id").sort("id").to_dicts()
+        for _ in range(min(each, len(waiting))):
+            row = min(waiting, key=lambda row: (heard[row["voice"]], row["id"]))
+            waiting.remove(row)
+            yield row
+
+
+def _of_new_voices(rows: pl.DataFrame, heard: Counter[str]) -> Iterator[dict[str, Any]]:
+    new = rows.filter(pl.col("voice").is_not_null() & ~pl.col("voice").cast(pl.String).is_in([v for v in heard if v]))
+    firsts = new.group_by("voice").agg(pl.all().sort_by("id").first()).sort("id")
+    yield from firsts.head(MOST_VOICES).to_dicts()
+
+
+def _choice(mixture: str, row: dict[str, Any]) -> Choice:
+    return Choice(row["path"], row["row"], row["id"], mixture, row["task"], row["third"], row["kind"] or "")

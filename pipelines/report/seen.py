@@ -1,0 +1,118 @@
+"""What lies in a run folder, finished or not: the passes, how far each is, the records of what is done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import UserError
+from pipelines.funnel import Funnel, measure
+from pipelines.graph import Outputs, Shard, plan_run
+from pipelines.recipe import Recipe
+from pipelines.shards import Record, read_record
+from pipelines.steps import BY_KEY, PASSES
+from pipelines.steps.augment import speech_shards
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a pass is."""
+
+    key: str
+    units: int | None  # None: not known before what it needs is finished
+    done: int
+    why: str  # what it waits for, or why it will be made again; "" where it is finished or under way
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.units == self.done
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A run as its folder shows it. `outputs` holds the records that are done, of unfinished passes too."""
+
+    recipe: Recipe
+    outputs: Outputs
+    states: Mapping[str, State]
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.recipe.run_path
+
+    @property
+    def finished(self) -> bool:
+        """Whether the whole run is."""
+        return all(state.finished for state in self.states.values())
+
+    @cached_property
+    def funnel(self) -> Funnel:
+        """What became of the rows so far."""
+        return measure(self.outputs)
+
+    def records(self, key: str) -> Mapping[str, Record]:
+        """Return a pass's records that are done, by unit."""
+        return self.outputs.records(key) if self.outputs.has(key) else {}
+
+    def missing(self, key: str) -> str:
+        """Return what to say where a pass has left nothing yet, or not all; "" where it is finished."""
+        state = self.states[key]
+        if state.finished:
+            return ""
+        of = "" if state.units is None else f" of {state.units:,}"
+        return f"{key} is not finished: {state.done:,}{of} units are done" + (f" ({state.why})" if state.why else "")
+
+    def mixable(self) -> list[Shard]:
+        """Return the shards that mixtures are made of, as far as they are there."""
+        keys = [key for key in BY_KEY["mix"].needs if self.outputs.has(key)]
+        return [shard for shard in self.outputs.shards(*keys) if (self.folder / shard.path).is_file()]
+
+    def spoken(self) -> list[Shard]:
+        """Return the shards of speech that are there: they may be removed once their tokens are safe."""
+        keys = [key for key in speech_shards(self.recipe) if self.outputs.has(key)]
+        return [shard for shard in self.outputs.shards(*keys) if (self.folder / shard.path).is_file()]
+
+    def lock(self) -> dict[str, Any]:
+        """Return the lockfile of the mixtures; empty where they are not chosen yet."""
+        return dict(json.loads((self.folder / "mixture.json").read_bytes())) if self.outputs.has("mix") else {}
+
+
+def look_at(recipe: Recipe) -> Seen:
+    """Return what a run's folder shows, judged as `plan` does: what would be made again does not count.
+
+    Raises UserError where nothing is read yet.
+    """
+    plans, outputs = plan_run(recipe, PASSES)
+    states = {}
+    for plan in plans:
+        done = {u.unit.name: u.record for u in plan.units if u.state == "done" and u.record}
+        if done and not outputs.has(plan.key):
+            outputs.add(plan.key, done)
+        whys = [f"waits for {plan.waits_for}"] if plan.waits_for else []
+        whys += [f"to be made again: {u.why}" for u in plan.units if u.state == "stale" and not plan.waits_for][:1]
+        units = None if plan.waits_for else len(plan.units)
+        states[plan.key] = State(plan.key, units, len(done), "; ".join(whys))
+    if not outputs.has("read") and not outputs.has("read.speech"):
+        raise UserError(f"{recipe.run_path} has read nothing yet: run the recipe first")
+    return Seen(recipe, outputs, states)
+
+
+def recorded(recipe: Recipe) -> Seen:
+    """Return what the passes left whose manifests lie in a run folder: within a run, which has just made them."""
+    outputs, states = Outputs(), {}
+    for key in BY_KEY:
+        manifest = recipe.run_path / key / "manifest.json"
+        if not manifest.is_file():
+            continue
+        units = json.loads(manifest.read_bytes())["units"]
+        records = {unit: read_record(manifest.parent / f"{unit}.json") for unit in units}
+        done = {unit: record for unit, record in records.items() if record}
+        outputs.add(key, done)
+        states[key] = State(key, len(units), len(done), "")
+    return Seen(recipe, outputs, states)
