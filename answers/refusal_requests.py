@@ -148,7 +148,6 @@ LENGTHS = (  # as asked for, and the most words that are then taken
     ("two sentences", 46),
     ("three short sentences", 56),
 )
-VARIABLES = ("situation", "persona", "manner", "length", "wish", "start")  # what a template may use
 
 
 def draw_refusal_request(seed: int, row_id: str, inaudible: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,8 +15,7 @@ from pydantic import Field, PrivateAttr
 from answers.checks import answer_flaw, rewrite_flaw
 from answers.distilabel_parts import OpenAILLM, Task
 from answers.refusal_check import refusal_flaw
-from answers.refusal_requests import VARIABLES
-from answers.templates import Chat, Request, find_request
+from answers.templates import GIVEN, Chat, Request, find_request
 
 logging.getLogger("distilabel.step").setLevel(logging.ERROR)  # each would warn that it is in no pipeline
 
@@ -88,7 +87,7 @@ class Refusal(Written):
     @property
     def inputs(self) -> list[str]:
         """Return the variables of its template."""
-        return list(VARIABLES)
+        return list(GIVEN["refusal"])
 
     def flaw(self, text: str, input: Mapping[str, Any]) -> str | None:
         """Return why a reply is not one of somebody who understood nothing."""
@@ -103,7 +102,7 @@ class Rewrite(Written):
     @property
     def inputs(self) -> list[str]:
         """Return the variables of its template."""
-        return ["text", "problem"]
+        return list(GIVEN["rewrite"])
 
     def flaw(self, text: str, input: Mapping[str, Any]) -> str | None:
         """Return why a prompt does not mean the same, or cannot be said."""
@@ -118,7 +117,7 @@ class Rewording(Written):
     @property
     def inputs(self) -> list[str]:
         """Return the variables of its template."""
-        return ["prompt", "answer", "before"]
+        return list(GIVEN[self.how])
 
     def flaw(self, text: str, input: Mapping[str, Any]) -> str | None:
         """Return what is wrong with an answer to the prompt."""

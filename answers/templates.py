@@ -19,6 +19,12 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 Chat = list[dict[str, str]]
 ROLES = ("system", "user")  # the blocks of a file, in the order of their messages
 FOLDER = Path(__file__).parent / "templates"
+GIVEN: Mapping[str, tuple[str, ...]] = {
+    "refusal": ("situation", "persona", "manner", "length", "wish", "start"),
+    "rewrite": ("text", "problem"),
+    **dict.fromkeys(("spoken", "mend"), ("prompt", "answer", "before")),
+}
+"""Task -> the variables that its template may use."""
 _ENVIRONMENT = ImmutableSandboxedEnvironment(
     undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipelines.graph import Pass
 from pipelines.steps import (
+    answer,
     augment,
     benchmarks,
     export,
@@ -15,6 +16,7 @@ from pipelines.steps import (
     noise_speech,
     quantize,
     read,
+    rewrite,
     score,
     speech,
     tts,
@@ -24,6 +26,7 @@ PASSES: tuple[Pass, ...] = (
     read.PASS,
     speech.PASS,
     score.PASS,
+    rewrite.PASS,
     benchmarks.INDEX_PASS,
     benchmarks.OVERLAP_PASS,
     near_duplicates.SIGNATURES,
@@ -34,6 +37,7 @@ PASSES: tuple[Pass, ...] = (
     near_duplicates.PASS,
     filter.PASS,
     benchmarks.REPORT_PASS,
+    answer.PASS,
     tts.PASS,
     augment.PASS,
     noise_speech.PASS,

@@ -1,18 +1,33 @@
-"""noise: inaudible rows, as long as this run's spoken prompts, answered by refusals."""
+"""noise: inaudible rows, as long as this run's spoken prompts, answered by refusals.
+
+They are the bank's, or those of a language model that is asked for each row's own sound. Then all rows are one unit: a
+wording may stand in the data so often, whichever shard it is in. Who keeps it is decided in the order of the rows, and
+the others ask again with their next seed, so that neither concurrency nor weather matters.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 
+from answers.llm import Answer, NoAnswer
+from answers.refusal_requests import draw_refusal_request
+from filters.duplicates import normalise
 from noise.refusals import REFUSALS
+from pipelines.asked import Asked, asking, changes_of, generated
 from pipelines.graph import Job, Outcome, Outputs, Pass, Unit, shard_units
 from pipelines.mixture import hash_rank
 from pipelines.recipe import Recipe
-from pipelines.row import Row
-from pipelines.rowwise import run_rowwise
+from pipelines.row import REJECTED_ROW, ROW, Row
+from pipelines.rowwise import read_rows, run_rowwise
+from pipelines.shards import Counts, row_writer
 
 LENGTHS = "noise.lengths/all.parquet"
 POOL = "noise.lengths/pool.parquet"
@@ -54,22 +69,104 @@ def pool(kept: pl.DataFrame, rows: pl.DataFrame, seed: int) -> pl.DataFrame:
 
 
 def _run(job: Job) -> Outcome:
-    return run_rowwise(job, "noise", lambda row: _answered(row, job.recipe.seed))
+    if job.recipe.noise.refusals is None:
+        return run_rowwise(job, "noise", lambda row: _from_bank(row, job.recipe.seed))
+    return _run_asked(job)
 
 
-def _answered(row: Row, seed: int) -> Row:
+def _from_bank(row: Row, seed: int) -> Row:
     """Return a row with a refusal where it is inaudible, drawn from the seed and the row's id."""
     if row["inaudible"] is None:
         return row
     digest = hashlib.blake2b(f"{seed}/noise.refusals/{row['id']}".encode(), digest_size=8).digest()
-    refusal = REFUSALS[int.from_bytes(digest) % len(REFUSALS)]
+    return _answered(row, REFUSALS[int.from_bytes(digest) % len(REFUSALS)])
+
+
+def _answered(row: Row, refusal: str) -> Row:
     messages = [*row["messages"], {"role": "assistant", "content": refusal}]
     return {**row, "messages": messages, "answered": True}
+
+
+def _run_asked(job: Job) -> Outcome:
+    options, seed = job.recipe.noise.refusals, job.recipe.seed
+    assert options is not None, "else the bank answers"
+    shards = [job.staged.run_dir / name for name in job.unit.inputs]
+    requests = [
+        draw_refusal_request(seed, row["id"], json.loads(row["inaudible"]))
+        for path in shards
+        for row in read_rows(path, ["id", "inaudible"])
+        if row["inaudible"] is not None
+    ]
+    with asking(job, options.llm) as llm:
+        answers = iter(ask_refusals(requests, llm, options.template, options.most_repeats))
+    counts = {path.stem: _write_answered(job, path, answers) for path in shards}
+    kept = {shard: count.rows_kept for shard, count in counts.items()}
+    return Outcome(Counts.total(counts.values()), {"shards": kept}, usage=llm.usage)
+
+
+def ask_refusals(
+    requests: Sequence[dict[str, Any]], llm: Asked, template: str, most_repeats: int
+) -> list[Answer | NoAnswer]:
+    """Return a refusal for each request, in order, no wording more than `most_repeats` times.
+
+    What is one wording too often is asked for again, with the next seed; `repeated` where no try is left. Wordings
+    differ neither by case nor by punctuation.
+    """
+    from answers.tasks import Refusal  # loads distilabel: in workers only
+
+    task, given = Refusal(file=template), Counter[str]()
+    result: dict[int, Answer | NoAnswer] = {}
+    tries = dict.fromkeys(range(len(requests)), 0)
+    while tries:
+        answers = llm.answer_all(task, [requests[row] for row in tries], list(tries.values()))
+        again = {}
+        for row, answer in zip(tries, answers, strict=True):
+            if isinstance(answer, NoAnswer):
+                result[row] = answer
+            elif given[wording := normalise(answer.text)] < most_repeats:
+                result[row] = answer
+                given[wording] += 1
+            elif answer.tries < llm.tries:
+                again[row] = answer.tries
+            else:
+                result[row] = NoAnswer("repeated")
+        tries = again
+    return [result[row] for row in range(len(requests))]
+
+
+def _write_answered(job: Job, path: Path, answers: Iterator[Answer | NoAnswer]) -> Counts:
+    """Write a shard of rows with their answers, of which the inaudible ones take the next."""
+    with row_writer(job.staged, "noise", path.stem, ROW, REJECTED_ROW) as writer:
+        for row in read_rows(path):
+            answer = next(answers) if row["inaudible"] is not None else None
+            if isinstance(answer, NoAnswer):
+                writer.reject(row, f"noise.{answer.reason}")
+            elif answer is None:
+                writer.keep(row)
+            else:
+                note = generated(len(row["messages"]), "refusal", None, answer)
+                writer.keep({**_answered(row, answer.text), "generated": [*(row["generated"] or []), note]})
+        return writer.finish(pq.read_metadata(path).num_rows)
 
 
 def _lengths_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
     shards = outputs.shards("quantize")
     return [Unit("all", tuple(s.path for s in shards), sum(s.rows for s in shards))]
+
+
+def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
+    if recipe.noise.refusals is None:
+        return shard_units("noise.sounds")(recipe, outputs)
+    shards = outputs.shards("noise.sounds")
+    return [Unit("all", tuple(s.path for s in shards), sum(s.rows for s in shards))] if shards else []
+
+
+def _options(recipe: Recipe) -> dict[str, Any]:
+    asked = recipe.noise.refusals
+    if asked is None:
+        return {"seed": recipe.seed}
+    changes = changes_of(recipe, asked.llm, asked.template)
+    return {"seed": recipe.seed, "most_repeats": asked.most_repeats, **changes}
 
 
 LENGTHS_PASS = Pass(
@@ -84,7 +181,7 @@ PASS = Pass(
     key="noise",
     needs=("noise.sounds",),
     version=3,
-    options=lambda recipe: {"seed": recipe.seed},
-    units=shard_units("noise.sounds"),
+    options=_options,
+    units=_units,
     run=_run,
 )

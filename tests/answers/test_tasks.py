@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from answers.refusal_requests import SITUATIONS, VARIABLES, draw_refusal_request
+from answers.refusal_requests import SITUATIONS, draw_refusal_request
 from answers.tasks import Own, Refusal, Rewording, Rewrite, unwrapped
-from answers.templates import find_request
+from answers.templates import GIVEN, find_request
 from noise import NOISE_KINDS
 from noise.refusals import REFUSALS
 
@@ -46,7 +46,7 @@ def test_every_value_is_drawn_and_the_situation_fits_the_sound(kind: str) -> Non
     drawn = [request(row, kind) for row in range(2_000)]
     heard = {d["situation"].partition(" (")[0] for d in drawn}
     assert heard == set(SITUATIONS[kind])
-    assert min(len({d[name] for d in drawn}) for name in VARIABLES) > 4
+    assert min(len({d[name] for d in drawn}) for name in GIVEN["refusal"]) > 4
 
 
 def test_what_the_sound_was_made_with_is_said() -> None:
