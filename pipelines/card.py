@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -20,6 +21,10 @@ from quantize.run_lengths import LONGEST
 from tts import WITHOUT_AUDIO
 
 README = "dataset/README.md"
+REPORT = "dataset/report.html"
+FUNNEL_PICTURE, MIXTURES_PICTURE = "dataset/funnel.png", "dataset/mixtures.png"
+# What neither the card nor the report looks into.
+_NOT_READ = frozenset(["export.layout", "export.render", "export.card"])
 RUN_LENGTHS = (
     "Sound strings have run lengths: `<|duration_07|>` before a sound token says that it stands 7 times; 2 to "
     f"{LONGEST} are written so, longer runs in pieces, single tokens bare. The column `tokens` holds every id. "
@@ -33,14 +38,28 @@ NO_AUDIO = (
 
 
 def card_unit(recipe: Recipe, outputs: Outputs) -> list[Unit]:
-    """Return the one unit of the card: it reads the exported files, and knows the funnel."""
-    files = [name for key in ("export", "export.audio") for r in outputs.records(key).values() for name in r.files]
+    """Return the one unit of the card and the report: they look into what all steps left, and know the funnel."""
+    from pipelines.steps import BY_KEY
+
+    exported = [name for key in ("export", "export.audio") for r in outputs.records(key).values() for name in r.files]
+    steps = [key for key in BY_KEY if key not in _NOT_READ and not key.startswith("score") and outputs.has(key)]
+    left = [name for key in steps for record in outputs.records(key).values() for name in record.files]
+    files = dict.fromkeys(["mixture.json", *exported, *left])
     said = {name: record.facts["said"] for name, record in outputs.sources().items()}
-    return [Unit("README", ("mixture.json", *files), args={"funnel": asdict(measure(outputs)), "said": said})]
+    args = {"funnel": asdict(measure(outputs)), "said": said, "exported": len(exported)}
+    return [Unit("README", tuple(files), args=args)]
 
 
 def write_card(job: Job) -> Outcome:
-    """Write the card; nothing in it depends on when or where it was made."""
+    """Write the card, its pictures and the report; nothing in them depends on when or where they were made."""
+    from pipelines.report.charts import funnel_bars, mixture_bars, png
+    from pipelines.report.page import write_page
+    from pipelines.report.seen import recorded
+
+    seen = recorded(job.recipe)
+    job.staged.bytes(REPORT, write_page(seen, with_costs=False))
+    job.staged.bytes(FUNNEL_PICTURE, png(funnel_bars(seen.funnel), "From source rows to pairs"))
+    job.staged.bytes(MIXTURES_PICTURE, png(mixture_bars(seen.lock()), "Mixtures, in rows"))
     header = yaml.safe_dump(_header(job), sort_keys=False, allow_unicode=True, width=1000)
     job.staged.bytes(README, f"---\n{header}---\n\n{_body(job)}".encode())
     return Outcome(Counts())
@@ -86,9 +105,13 @@ def _body(job: Job) -> str:
         f"# {recipe.name}",
         f"Sound tokens of {funnel.seconds / 3600:.2f} hours of {speech}: {funnel.tokens:,}, made by speechmill.",
         f'```python\nimport datasets\ndatasets.load_dataset("{FOLDER}", "{first}", split="{mixture.split}")\n```',
+        f"[{Path(REPORT).name}]({Path(REPORT).name}), beside this card, has all of it to see and to hear: download it "
+        "and open it in a browser. It loads nothing.",
         "## Mixtures",
+        f"![The parts of each mixture, in rows]({Path(MIXTURES_PICTURE).name})",
         _mixtures(lock),
         "## From source rows to pairs",
+        f"![Rows that each step kept and rejected]({Path(FUNNEL_PICTURE).name})",
         _table(("step", "what", "rows"), ((step, what, f"{rows:,}") for step, what, rows in funnel_rows(funnel))),
         "## Sources",
         _sources(recipe, job.unit.args["said"]),
@@ -131,7 +154,8 @@ def _sources(recipe: Recipe, said: dict[str, str]) -> str:
 
 
 def _voices(job: Job) -> str:
-    files = [job.staged.run_dir / name for name in job.unit.inputs[1:] if "/audio/" not in name]
+    exported = job.unit.inputs[1 : 1 + job.unit.args["exported"]]
+    files = [job.staged.run_dir / name for name in exported if "/audio/" not in name]
     columns = ["voice", "tts", "seconds"]
     tables = [pl.read_parquet(f, columns=columns) for f in files if set(columns) <= set(pl.read_parquet_schema(f))]
     if not tables:

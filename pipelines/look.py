@@ -20,7 +20,7 @@ from pipelines.errors import RunError, UserError
 from pipelines.options import nearest
 from pipelines.report.seen import Seen
 from pipelines.report.sounds import Shards
-from pipelines.row import Row
+from pipelines.row import Row, reason_of
 from pipelines.rowwise import read_rows
 from pipelines.samples import SHOWN_SCORES, one_line
 from pipelines.steps.mix import chosen_file
@@ -53,9 +53,13 @@ class Wanted:
         return self.grep is None or any(re.search(self.grep, text, re.IGNORECASE) for text in said)
 
     def rejected(self, reject: str) -> bool:
-        """Tell whether a reject, or a reason, is asked for: filter.speakable:url, speakable or speakable:url."""
+        """Tell whether a reject, or a reason, is asked for.
+
+        >>> [Wanted(rule=rule).rejected("filter.speakable:url:x.org") for rule in ("speakable", "url", "filter", "u")]
+        [True, True, True, False]
+        """
         assert self.rule is not None, "asked for by a rule"
-        return f"{reject}:".startswith((f"{self.rule}:", f"{reject.partition('.')[0]}.{self.rule}:"))
+        return f":{self.rule.replace('.', ':', 1)}:" in f":{reason_of(reject).replace('.', ':', 1)}:"
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def svg(draw: Draw, described: str, inches: tuple[float, float] = (3.7, 2.1)) ->
     return _for_page(content.getvalue().decode(), described)
 
 
-def png(draw: Draw, inches: tuple[float, float], title: str) -> bytes:
+def png(draw: Draw, title: str, inches: tuple[float, float] = (8.0, 3.0)) -> bytes:
     """Return a chart as PNG, on white."""
     content = io.BytesIO()
 

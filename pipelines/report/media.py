@@ -40,13 +40,15 @@ def play(audio: bytes) -> Sound:
     AudioError for bytes that are no audio.
     """
     from quantize.audio import decode_audio, resample  # loads torch
+    from quantize.one_thread import one_thread
 
     samples, rate_hz = decode_audio(audio)
     samples = samples[: int(MAX_SECONDS * rate_hz)]
-    heard = resample(samples, rate_hz, SAMPLE_RATE_HZ)
     kept_hz = next((rate for rate in MP3_RATES_HZ if rate >= rate_hz), MP3_RATES_HZ[-1])
-    written = samples if kept_hz == rate_hz else resample(samples, rate_hz, kept_hz)
-    return Sound(_data("audio/mpeg", _mp3(written, kept_hz)), _mel_picture(heard), len(samples) / rate_hz)
+    with one_thread():  # sums are formed in one order, whatever the machine
+        mel = _mel_picture(resample(samples, rate_hz, SAMPLE_RATE_HZ))
+        written = _mp3(resample(samples, rate_hz, kept_hz), kept_hz)
+    return Sound(_data("audio/mpeg", written), mel, len(samples) / rate_hz)
 
 
 def strip(tokens: list[int]) -> str:
@@ -70,14 +72,12 @@ def _mel_picture(samples: NDArray[np.float32]) -> str:
     import torch
 
     from quantize.mel import N_FFT, log_mel, padded_clips
-    from quantize.one_thread import one_thread
 
     if samples.size <= N_FFT:
         raise AudioError(f"{samples.size} samples are too few for a picture")
     padded = np.zeros((1, samples.size + N_FFT), np.float32)
     frames = padded_clips([samples], samples.size, padded)
-    with one_thread():
-        mel = log_mel(torch.from_numpy(padded), torch.from_numpy(frames), N_MELS)[0, :, : int(frames[0])].numpy()
+    mel = log_mel(torch.from_numpy(padded), torch.from_numpy(frames), N_MELS)[0, :, : int(frames[0])].numpy()
     columns = max(mel.shape[1] // FRAMES_PER_COLUMN, 1)
     mel = mel[:, : columns * FRAMES_PER_COLUMN].reshape(N_MELS, columns, -1).mean(axis=2)
     scaled = (mel - mel.max() + 2.0) / 2.0  # Whisper keeps 80 dB, which its scaling makes 2.0
