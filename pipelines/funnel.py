@@ -16,7 +16,7 @@ from rich.table import Table
 from pipelines.graph import Outputs
 from pipelines.shards import Counts, Record
 
-ROW_STEPS = ("read", "read.speech", "filter", "tts", "tts.augment", "quantize", "noise")
+ROW_STEPS = ("read", "read.speech", "filter", "answer", "tts", "tts.augment", "quantize", "noise")
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Funnel:
     rejected: dict[str, dict[str, int]]  # source -> rows rejected by each rule of read and filter, kinds together
     seconds: float  # of speech
     tokens: int  # of speech
+    rewritten: dict[str, dict[str, int]]  # reason -> prompts that a model was to mend: tried, rewritten, passed
 
 
 def measure(outputs: Outputs) -> Funnel:
@@ -51,7 +52,23 @@ def measure(outputs: Outputs) -> Funnel:
                 rejected[name] |= by_rule(counts.rejected)
     speech = outputs.facts("quantize") if outputs.has("quantize") else []
     seconds, tokens = sum(s["seconds"] for s in speech), sum(s["tokens"] for s in speech)
-    return Funnel(steps, sources, rejected, round(seconds, 3), tokens)
+    facts = outputs.facts("rewrite") if outputs.has("rewrite") else []
+    return Funnel(steps, sources, rejected, round(seconds, 3), tokens, yields(f["rewritten"] for f in facts))
+
+
+def yields(parts: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+    """Return the sums of several counts of rewrites, by reason.
+
+    >>> yields([{"length": {"tried": 2, "passed": 1}}, {"length": {"tried": 1, "passed": 1}}])
+    {'length': {'tried': 3, 'passed': 2}}
+    """
+    total: dict[str, dict[str, int]] = {}
+    for part in parts:
+        for reason, counts in part.items():
+            of_reason = total.setdefault(reason, dict.fromkeys(counts, 0))
+            for what, prompts in counts.items():
+                of_reason[what] += prompts
+    return dict(sorted(total.items()))
 
 
 def by_source(outputs: Outputs, records: Mapping[str, Record]) -> dict[str, Counts]:
@@ -90,6 +107,20 @@ def print_steps(console: Console, funnel: Funnel) -> None:
     for step, what, rows in funnel_rows(funnel):
         table.add_row(step, what, f"{rows:,}")
     console.print(table)
+    if funnel.rewritten:
+        console.print()
+        console.print(rewritten_table(funnel))
+
+
+def rewritten_table(funnel: Funnel) -> Table:
+    """Return what rewriting brought: of each reason the prompts tried, rewritten, and kept by the rules then."""
+    table = Table("rewritten", "tried", "answered", "passed", "yield", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for reason, counts in funnel.rewritten.items():
+        numbers = [counts[what] for what in ("tried", "rewritten", "passed")]
+        table.add_row(reason, *(f"{number:,}" for number in numbers), f"{counts['passed'] / counts['tried']:.0%}")
+    return table
 
 
 def source_table(funnel: Funnel) -> tuple[list[str], list[list[str]]]:

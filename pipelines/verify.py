@@ -182,7 +182,8 @@ def _speech_chain(recipe: Recipe) -> list[tuple[str, str]]:
 
 
 def _chain(run: Run) -> Checks:
-    for before, step in (("read", "filter"), ("filter", "tts"), *_speech_chain(run.recipe)):
+    answered = [("filter", "answer")] if run.recipe.answer else []
+    for before, step in (("read", "filter"), *answered, (run.recipe.kept_by, "tts"), *_speech_chain(run.recipe)):
         for name, rows in run.rows(before).items():
             rows *= run.recipe.tts.per_prompt if step == "tts" else 1
             record = run.records[step].get(name)
