@@ -22,10 +22,11 @@ class Stages(Generic[Item, Result]):
     """What becomes of a row: its items, their results in batches, the row that goes on.
 
     split:  a row's items; raises Reject
-    work:   a result for each of at most `size` items, or an exception that ends that item's row
+    work:   a result for each of at most `size` items, or an exception where that item failed
     finish: the row, from its items and their results; raises Reject
     size:   items that `work` does best at once
     ahead:  rows to split before they are needed, in threads; 0 for none
+    mend:   as finish, of a row of which items failed; none: the first failure ends the row
     """
 
     split: Callable[[Row], list[Item]]
@@ -33,6 +34,7 @@ class Stages(Generic[Item, Result]):
     finish: Callable[[Row, list[Item], list[Result]], Row]
     size: int
     ahead: int = 0
+    mend: Callable[[Row, list[Item], list[Result | Exception]], Row] | None = None
 
     def run(self, rows: Iterable[Row]) -> Iterator[Done]:
         """Yield each row with what became of it, in order; batches are formed of the rows in this order alone."""
@@ -65,10 +67,12 @@ class Stages(Generic[Item, Result]):
     def _finished(self, waiting: deque[_Waiting]) -> Iterator[Done]:
         while waiting and len(waiting[0].results) == len(waiting[0].items):
             one = waiting.popleft()
-            if one.failed is not None:
-                yield one.row, one.failed
-            else:
+            if one.failed is None:
                 yield one.row, attempt(self.finish, one.row, one.items, one.results)
+            elif self.mend is not None and one.items:
+                yield one.row, attempt(self.mend, one.row, one.items, one.results)
+            else:
+                yield one.row, one.failed
 
     def _split_ahead(self, rows: Iterable[Row]) -> Iterator[tuple[Row, list[Item] | Exception]]:
         if not self.ahead:

@@ -54,7 +54,7 @@ def shortened(row: Row, exchanges: int, why: str) -> Row:
 
 
 def with_speech(row: Row, turns: Iterable[list[dict[str, Any]] | Exception], step: str, failed_turn: FailedTurn) -> Row:
-    """Return the row with the utterances of its user turns: of those before the first that failed, where one did.
+    """Return the row with the utterances of its user turns, in order; a chat ends before the first that failed.
 
     Raises what made the turn fail where rows are not shortened, where nothing stands before it, and where it is
     no Reject: what is unforeseen is never the fault of a turn.

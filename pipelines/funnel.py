@@ -23,7 +23,7 @@ ROW_STEPS = ("read", "read.speech", "filter", "answer", "tts", "tts.augment", "q
 class Funnel:
     """What became of the rows, as plain numbers."""
 
-    steps: dict[str, dict[str, Any]]  # step -> rows_in, rows_kept, rejected
+    steps: dict[str, dict[str, Any]]  # step -> rows_in, shortened, rejected, rows_kept
     sources: dict[str, dict[str, int]]  # source -> rows after each step, records read first
     rejected: dict[str, dict[str, int]]  # source -> rows rejected by each rule of read and filter, kinds together
     seconds: float  # of speech
@@ -37,7 +37,12 @@ def measure(outputs: Outputs) -> Funnel:
     done = [key for key in ROW_STEPS if outputs.has(key) and outputs.records(key)]
     for key in done:
         counts = Counts.total(record.counts for record in outputs.records(key).values())
-        steps[key] = {"rows_in": counts.rows_in, "rows_kept": counts.rows_kept, "rejected": dict(counts.rejected)}
+        steps[key] = {
+            "rows_in": counts.rows_in,
+            "shortened": _shortened(outputs, key),
+            "rejected": dict(counts.rejected),
+            "rows_kept": counts.rows_kept,
+        }
     sources = {
         name: {"records": record.counts.rows_in, "read": record.counts.rows_kept}
         for name, record in outputs.sources().items()
@@ -71,6 +76,15 @@ def yields(parts: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[s
     return dict(sorted(total.items()))
 
 
+def _shortened(outputs: Outputs, step: str) -> dict[str, int]:
+    """Return how many chats a step ended earlier than they came, by reason; `filter` has a pass of its own for that."""
+    counted: Counter[str] = Counter()
+    for key in (step, f"{step}.shorten"):
+        for facts in outputs.facts(key) if outputs.has(key) else ():
+            counted.update(facts.get("shortened", {}))
+    return dict(sorted(counted.items()))
+
+
 def by_source(outputs: Outputs, records: Mapping[str, Record]) -> dict[str, Counts]:
     """Return the counts of a pass over shards for each source."""
     return {
@@ -92,9 +106,11 @@ def by_rule(rejected: Mapping[str, int]) -> dict[str, int]:
 
 
 def funnel_rows(funnel: Funnel) -> Iterable[tuple[str, str, int]]:
-    """Yield (step, what, rows): in, rejected by reason, kept."""
+    """Yield (step, what, rows): in, chats that were shortened (which stay), rejected by reason, kept."""
     for step, counts in funnel.steps.items():
         yield step, "rows in", counts["rows_in"]
+        for reason, rows in counts["shortened"].items():
+            yield "", f"shortened: {reason}", rows
         for reason, rows in counts["rejected"].items():
             yield "", f"- {reason}", rows
         yield "", "kept", counts["rows_kept"]

@@ -40,7 +40,7 @@ from tts.plausible import Plausible
 from tts.whisperspeech_options import WhisperSpeechOptions
 
 # One-to-one passes that each take the shards of the last before them that a recipe uses.
-SCORED_BY = ("score", "rewrite")  # up to what `filter` decides on
+SCORED_BY = ("score", "rewrite", "filter.shorten")  # up to what `filter` decides on
 KEPT_BY = ("filter", "answer")  # up to what is spoken
 
 # Where things lie, and so no part of what they are: left out of the card and its fingerprint.
@@ -165,6 +165,11 @@ class Recipe(Options):
     @property
     def scored_by(self) -> str:
         """The pass whose shards `filter` decides on."""
+        return "filter.shorten" if self.chats.failed_turn == "shorten" else self.rewritten_by
+
+    @property
+    def rewritten_by(self) -> str:
+        """The pass that says last what users say: which of it can be said is decided behind it."""
         return "rewrite" if self.rewrite else "score"
 
     @property

@@ -71,7 +71,7 @@ ROW = pa.schema(
         ("duplicate_key", pa.string()),  # hash of the normalised user messages
         ("inaudible", pa.string()),  # what cannot be heard and how it was made, as JSON; null where all can
         ("degraded", pa.string()),  # a rung of a ladder: of which row, how far, as JSON; null for clean speech
-        ("cut", pa.string()),  # why a chat lost its end: "filter.speakable:url at exchange 3 of 4"; null: whole
+        ("cut", pa.string()),  # why a chat lost its end: "filter.speakable:url at exchange 3 of 4; ..."; null: whole
         ("generated", pa.list_(GENERATED)),  # the messages that a language model wrote; null where none is
         ("spoken", pa.list_(UTTERANCE)),
     ]
@@ -116,6 +116,15 @@ def reason_of(reject: str) -> str:
     """
     rule, _, detail = reject.partition(":")
     return f"{rule}:{detail.partition(':')[0]}" if rule in KINDED else rule
+
+
+def reason_of_cut(cut: str) -> str:
+    """Return why a chat lost its end, the last time that it lost one.
+
+    >>> reason_of_cut("read.turns at exchange 5 of 7; filter.speakable:url at exchange 3 of 4")
+    'filter.speakable:url'
+    """
+    return cut.rpartition("; ")[2].partition(" at exchange ")[0]
 
 
 KINDED = frozenset({"filter.speakable", "filter.private", "filter.answer", "filter.benchmark"})

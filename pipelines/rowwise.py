@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 
 from pipelines.errors import RunError, UserError
 from pipelines.graph import Job, Outcome
-from pipelines.row import REJECTED_ROW, ROW, Row
+from pipelines.row import REJECTED_ROW, ROW, Row, reason_of_cut
 from pipelines.shards import row_writer
 
 ERRORS_AT_LEAST = 20  # a shard may lose this many rows to unforeseen errors,
@@ -55,7 +56,8 @@ def run_stream(job: Job, folder: str, work: Callable[[Iterator[Row]], Iterable[D
     """Send the rows of the unit's shard through `work`, which gives each back, in order, and commit nothing yet.
 
     A row that ends with Reject has that reason. A row that ends with anything unforeseen has
-    `<step>.error:<what>`; past a limit of such rows the run stops, raising RunError.
+    `<step>.error:<what>`; past a limit of such rows the run stops, raising RunError. Chats that end earlier than
+    they came are counted by the reason that they say: fact `shortened`, where there are any.
 
     Args:
         fan_out: rows that `work` makes of each, which are the rows in.
@@ -68,6 +70,7 @@ def write_rows(job: Job, folder: str, done: Iterable[Done], rows_in: int) -> Out
     """Write a shard of the rows that something was made of, as `run_stream` says."""
     shard = job.unit.name
     errors = 0
+    cuts: Counter[str] = Counter()
     with row_writer(job.staged, folder, shard, ROW, REJECTED_ROW) as writer:
         for number, (row, result) in enumerate(done):
             if isinstance(result, Reject):
@@ -82,5 +85,8 @@ def write_rows(job: Job, folder: str, done: Iterable[Done], rows_in: int) -> Out
                 writer.reject(row, f"{folder}.error:{type(result).__name__}: {result}")
             else:
                 writer.keep(result)
+                if (cut := result.get("cut")) and cut != row.get("cut"):
+                    cuts[reason_of_cut(cut)] += 1
         counts = writer.finish(rows_in)
-    return Outcome(counts, {"shards": {shard: counts.rows_kept}})
+    shortened = {"shortened": dict(sorted(cuts.items()))} if cuts else {}
+    return Outcome(counts, {"shards": {shard: counts.rows_kept}, **shortened})

@@ -6,13 +6,14 @@ Eligibility is a function of a few numbers of the row; rendering gives the colum
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from pipelines.row import GENERATED, MESSAGES, Row, user_turns
+from pipelines.row import GENERATED, MESSAGES, Message, Row, user_turns
 from quantize.run_lengths import format_runs
 from quantize.sound_string import MOST_CODES, format_sound
 
@@ -79,10 +80,11 @@ class Shape:
 
 @dataclass(frozen=True)
 class Writing:
-    """How pairs are written: the seed that draws instructions' wording, and whether sounds have run lengths."""
+    """How pairs are written: the seed of what they draw, whether sounds have run lengths, how much of chats is text."""
 
     seed: int
     run_lengths: bool = False
+    written_turns: float = 0.0
 
     def sound(self, tokens: list[int]) -> str:
         """Return the sound string of an utterance, of whichever tokenizer."""
@@ -105,13 +107,43 @@ def _sounds(row: Row) -> dict[int, list[int]]:
     return sounds
 
 
-def _spoken_chat(row: Row, writing: Writing) -> list[dict[str, str]]:
-    """Return the messages with every user turn as its sound; system and assistant stay text."""
+def _spoken_chat(row: Row, writing: Writing, written: Collection[int] = ()) -> list[dict[str, str]]:
+    """Return the messages with user turns as their sounds; system, assistant and what is `written` stay text."""
     sounds = _sounds(row)
     return [
-        {**message, "content": writing.sound(sounds[turn])} if message["role"] == "user" else message
+        {**message, "content": writing.sound(sounds[turn])}
+        if message["role"] == "user" and turn not in written
+        else message
         for turn, message in enumerate(row["messages"])
     ]
+
+
+def written_turns(seed: int, row_id: str, messages: Sequence[Message], inaudible: str | None, share: float) -> set[int]:
+    """Return the positions of the user turns of a chat that stay text: each is drawn, and one at least is spoken.
+
+    Of n turns that is a share of `share - share**n / n`. What nobody can hear and its repeat stay sounds.
+
+    Args:
+        inaudible: as the row says it, JSON.
+    """
+    if not share:
+        return set()
+    users = [turn for turn, message in enumerate(messages) if message["role"] == "user"]
+    unheard = json.loads(inaudible)["turn"] if inaudible else None
+    draws = {
+        turn: draw_number(f"{seed}/written/{row_id}/{turn}") / 2**64
+        for turn in users
+        if unheard is None or turn not in (unheard, unheard + 2)
+    }
+    written = {turn for turn, draw in draws.items() if draw < share}
+    if len(written) == len(users):
+        written.remove(max(written, key=draws.__getitem__))
+    return written
+
+
+def draw_number(said: str) -> int:
+    """Return 64 bits that depend on what is said, and on nothing else."""
+    return int.from_bytes(hashlib.blake2b(said.encode(), digest_size=8).digest())
 
 
 def _single(row: Row, writing: Writing, conversations: list[dict[str, str]], answer: str) -> dict[str, Any]:
@@ -134,8 +166,8 @@ def _speech_instruction(row: Row, writing: Writing) -> dict[str, Any]:
 
 def _transcription(row: Row, writing: Writing) -> dict[str, Any]:
     ((turn, text),) = user_turns(row["messages"])
-    digest = hashlib.blake2b(f"{writing.seed}/transcription/{row['id']}".encode(), digest_size=8).digest()
-    instruction = TRANSCRIPTION_INSTRUCTIONS[int.from_bytes(digest) % len(TRANSCRIPTION_INSTRUCTIONS)]
+    number = draw_number(f"{writing.seed}/transcription/{row['id']}")
+    instruction = TRANSCRIPTION_INSTRUCTIONS[number % len(TRANSCRIPTION_INSTRUCTIONS)]
     question = f"{instruction} {writing.sound(_sounds(row)[turn])}"
     return _single(row, writing, [{"role": "user", "content": question}, {"role": "assistant", "content": text}], text)
 
@@ -153,7 +185,9 @@ def _text_only(row: Row, writing: Writing) -> dict[str, Any]:
 
 
 def _chat(row: Row, writing: Writing) -> dict[str, Any]:
-    return {"conversations": _spoken_chat(row, writing)}
+    chat, inaudible = row["messages"], row["inaudible"]
+    written = written_turns(writing.seed, row["id"], chat, inaudible, writing.written_turns)
+    return {"conversations": _spoken_chat(row, writing, written)}
 
 
 def _inaudible(row: Row, writing: Writing) -> dict[str, Any]:

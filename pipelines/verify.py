@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.chats import opening
 from pipelines.errors import UserError
 from pipelines.funnel import ROW_STEPS
 from pipelines.mixture import quotas
-from pipelines.recipe import Recipe, parse_recipe
-from pipelines.row import reason_of
+from pipelines.recipe import KEPT_BY, SCORED_BY, Recipe, parse_recipe
+from pipelines.row import reason_of, user_turns
 from pipelines.rowwise import read_rows
 from pipelines.shards import Counts, Record, digest_file, digest_json, read_record
 from pipelines.steps.augment import FOLDER as AUGMENT
@@ -107,6 +109,7 @@ def verify(run: Run) -> list[Promise]:
         ("nothing between the steps: rows in = rows that the step before kept", _chain),
         ("manifests are the sums of their shards", _manifests),
         ("row ids differ", _row_ids),
+        ("chats are whole, or beginnings that say why; every user turn has its sound", _chats),
         ("as many tokens as the seconds give, ids in range, in every utterance", _utterances),
         ("quotas are exact", _quotas),
         ("chosen ids are the lockfile's", _lockfile),
@@ -182,8 +185,8 @@ def _speech_chain(recipe: Recipe) -> list[tuple[str, str]]:
 
 
 def _chain(run: Run) -> Checks:
-    answered = [("filter", "answer")] if run.recipe.answer else []
-    for before, step in (("read", "filter"), *answered, (run.recipe.kept_by, "tts"), *_speech_chain(run.recipe)):
+    texts = [key for key in (*SCORED_BY, *KEPT_BY, "tts") if run.records.get(key)]
+    for before, step in (("read", "filter"), *pairwise(texts), *_speech_chain(run.recipe)):
         for name, rows in run.rows(before).items():
             rows *= run.recipe.tts.per_prompt if step == "tts" else 1
             record = run.records[step].get(name)
@@ -206,6 +209,36 @@ def _row_ids(run: Run) -> Checks:
     twice = set(ids.filter(ids.is_duplicated()).to_list())
     for row_id in ids.to_list():
         yield _unless(row_id not in twice, f"{row_id} stands twice")
+
+
+def _chats(run: Run) -> Checks:
+    recipe = run.recipe
+    if recipe.chats.failed_turn == "shorten":
+        yield from _beginnings(run, recipe.rewritten_by, recipe.scored_by)
+    yield from _beginnings(run, recipe.kept_by, "quantize")
+    for name, path in run.shards("quantize").items():
+        for row in read_rows(path, ["id", "messages", "spoken.list.element.turn"]):
+            turns, spoken = [turn for turn, _ in user_turns(row["messages"])], [u["turn"] for u in row["spoken"]]
+            same = list(dict.fromkeys(spoken)) == turns or not turns  # recordings may have no text
+            yield _unless(same, f"quantize/{name} {row['id']}: turns {spoken} are sounds, {turns} are the user's")
+
+
+def _beginnings(run: Run, before: str, after: str) -> Checks:
+    """Check each chat of a pass against that of one before it."""
+    columns, earlier = ["id", "messages", "exchanges", "cut"], run.shards(before)
+    for name, path in run.shards(after).items():
+        if name not in earlier:
+            continue
+        whole = {row["id"]: row for row in read_rows(earlier[name], columns) if row["exchanges"] > 1}
+        for row in read_rows(path, columns):
+            of = whole.get(row["id"].partition("/")[0])
+            if of is not None:
+                shorter = row["exchanges"] < of["exchanges"]
+                same = row["messages"] == opening(of["messages"], row["exchanges"])
+                said = shorter == (row["cut"] != of["cut"])
+                yield _unless(
+                    same and said, f"{after}/{name} {row['id']} is no beginning of that in {before}, or cut lies"
+                )
 
 
 def _utterances(run: Run) -> Checks:
@@ -271,4 +304,4 @@ def _refusals(run: Run) -> Checks:
 def _pairs(run: Run) -> Checks:
     pairs = run.pairs
     for name in run.recipe.mix.mixtures:
-        yield from pairs.check(name, run.dataset(name))
+        yield from pairs.check(name, run.dataset(name), _pair_ids(run, name))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipelines.recipe import Recipe
 from pipelines.rowwise import read_rows
-from pipelines.tasks import PAIR, TRANSCRIPTION_INSTRUCTIONS
+from pipelines.tasks import PAIR, TRANSCRIPTION_INSTRUCTIONS, written_turns
 from quantize.run_lengths import parse_runs
-from quantize.sound_string import MOST_CODES, parse_sound
+from quantize.sound_string import MOST_CODES, START, parse_sound
 
+CHATS = {"two_turn": 2, "four_turn": 4, "interrupted": 3}  # user turns, of interrupted ones at least
 _NO_SOUND = ("prompt", "tokens", "seconds")
 
 
@@ -24,8 +25,12 @@ class Pairs:
     recipe: Recipe
     sounds: Mapping[str, Any]
 
-    def check(self, mixture: str, files: Iterable[Path]) -> Iterator[str | None]:
-        """Yield for each pair of a mixture's files None, or what is wrong with it."""
+    def check(self, mixture: str, files: Iterable[Path], chosen: Sequence[tuple[str, str]]) -> Iterator[str | None]:
+        """Yield for each pair of a mixture's files None, or what is wrong with it.
+
+        Args:
+            chosen: task and row's id of each pair, in order.
+        """
         named = self.recipe.mix.mixtures[mixture].columns
         seen: set[str] = set()
         index = 0
@@ -35,10 +40,13 @@ class Pairs:
                 if pair.get("id", index) in seen or pair.get("index", index) != index:
                     yield f"{where}: stands twice, or out of order"
                 seen.add(pair.get("id", str(index)))
+                task, row_id = chosen[index]
                 index += 1
                 try:
                     whole = named is None or set(PAIR.names) <= set(named)
                     wrong = self._wrong_with(pair) if whole else self._wrong_with_some(pair)
+                    if wrong is None and task in CHATS and pair.get("conversations"):
+                        wrong = self._wrong_chat(pair, task, row_id)
                 except ValueError as error:
                     wrong = str(error)
                 yield f"{where}: {wrong}" if wrong else None
@@ -64,17 +72,38 @@ class Pairs:
             return f"{len(pair['tokens'])} tokens, more than most_tokens"
         return None
 
+    def _wrong_chat(self, pair: Mapping[str, Any], task: str, row_id: str) -> str | None:
+        """Return what is wrong with a chat. Raises ValueError for a user turn that should be a sound and is none."""
+        chat, inaudible = pair["conversations"], pair.get("inaudible")
+        start = chat[0]["role"] == "system"
+        exchanges = (len(chat) - start) // 2
+        if [message["role"] for message in chat[start:]] != ["user", "assistant"] * exchanges:
+            return "user and assistant do not take turns"
+        if task == "interrupted" and inaudible is None and "inaudible" in pair:
+            return "nothing in it is inaudible"
+        share = self.recipe.chats.written_turns
+        if share and task == "interrupted" and inaudible is None:  # without that column, which may be text is unknown
+            return None if any(is_sound(message["content"]) for message in chat) else "it has no sound"
+        written = written_turns(self.recipe.seed, row_id, chat, inaudible, share)
+        for turn, message in enumerate(chat):
+            if message["role"] == "user" and turn not in written:
+                self._parse(message["content"])
+            elif is_sound(message["content"]):
+                return f"message {turn} is a sound, where text belongs"
+        return None
+
     def _wrong_with(self, pair: dict[str, Any]) -> str | None:
         """Return what is wrong with a pair. Raises ValueError for a sound that does not parse."""
         chat, task = pair["conversations"], pair["task"]
         if task == "sound":
             return "it has a conversation" if chat is not None else self.wrong_tokens(pair["tokens"], pair["seconds"])
         users = [m["content"] for m in chat if m["role"] == "user"]
-        if chat[-1]["role"] != "assistant" or len(users) != {"two_turn": 2, "four_turn": 4}.get(task, 1):
+        wanted = (
+            max(3, len(users)) if task == "interrupted" else CHATS.get(task, 1)
+        )  # the turn that is said again is one
+        if chat[-1]["role"] != "assistant" or len(users) != wanted:
             return "the conversation has another shape than its task"
-        if task in ("two_turn", "four_turn"):
-            for content in users:
-                self._parse(content)
+        if task in CHATS:
             nulls = ("text_prompt", "answer", *_NO_SOUND)
             return next((f"{column} is not null" for column in nulls if pair[column] is not None), None)
         if pair["answer"] != chat[-1]["content"]:
@@ -95,3 +124,8 @@ class Pairs:
         if self.recipe.tts.too_long == "split":  # several utterances: each was checked in its shard
             return None
         return self.wrong_tokens(pair["tokens"], pair["seconds"])
+
+
+def is_sound(text: str) -> bool:
+    """Tell whether a sound token stands in a text."""
+    return START in text

@@ -71,6 +71,28 @@ def lose_a_row(run: Path) -> None:
     edit(first(run, "tts/*.parquet"), lambda rows: rows.pop())
 
 
+def misplace_a_sound(run: Path) -> None:
+    chats = [
+        path for path in sorted(run.glob("quantize/*.parquet")) if 2 in pq.read_table(path)["exchanges"].to_pylist()
+    ]
+    edit(chats[0], lambda rows: next(r for r in rows if r["exchanges"] == 2)["spoken"].reverse())
+
+
+def lose_the_end_of_a_chat(run: Path) -> None:
+    def change(rows: list[dict[str, Any]]) -> None:
+        row = next(r for r in rows if r["exchanges"] == 2)
+        row.update(messages=row["messages"][:-2], exchanges=1, spoken=row["spoken"][:1])
+
+    chats = [
+        path for path in sorted(run.glob("quantize/*.parquet")) if 2 in pq.read_table(path)["exchanges"].to_pylist()
+    ]
+    edit(chats[0], change)
+
+
+def leave_text_in_a_spoken_place(chat: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [*chat[:-2], {**chat[-2], "content": "What is rain?"}, chat[-1]]
+
+
 def forge_a_manifest(run: Path) -> None:
     path = run / "filter" / "manifest.json"
     path.write_text(path.read_text().replace('"rows_kept": ', '"rows_kept": 1', 1))
@@ -116,6 +138,8 @@ BREAKS: list[tuple[str, Callable[[Path], Any]]] = [
     ("row ids differ", double_an_id),
     ("as many tokens as", stretch_the_tokens),
     ("as many tokens as", emit_the_padding),
+    ("chats are whole", misplace_a_sound),
+    ("chats are whole", lose_the_end_of_a_chat),
     ("quotas are exact", drop_a_pair),
     ("chosen ids", swap_a_chosen_row),
     ("refusals stay", many_refusals),
@@ -125,6 +149,8 @@ BREAKS: list[tuple[str, Callable[[Path], Any]]] = [
     ("pairs:", lambda run: change_pair(run, "transcription", "answer", lambda a: a + "!")),
     ("pairs:", lambda run: change_pair(run, "text_only", "seconds", lambda s: 1.0)),
     ("pairs:", lambda run: change_pair(run, "two_turn", "answer", lambda a: "x")),
+    ("pairs:", lambda run: change_pair(run, "two_turn", "conversations", leave_text_in_a_spoken_place)),
+    ("pairs:", lambda run: change_pair(run, "two_turn", "conversations", lambda chat: [*chat[:-1], *chat[-2:]])),
     ("pairs:", lambda run: change_pair(run, "text_only", "index", lambda i: i + 1)),
 ]  # fmt: skip
 
@@ -153,7 +179,7 @@ def test_the_command_ends_with_1_and_shows_what_broke(finished: Path, tmp_path: 
     assert result.returncode == 1
     assert "BROKEN  files are whole" in result.stdout
     assert "or is not what was written" in result.stdout
-    assert "1 of 12 promises" in result.stderr
+    assert "1 of 13 promises" in result.stderr
 
 
 def test_an_unfinished_run_cannot_be_verified(tmp_path: Path) -> None:

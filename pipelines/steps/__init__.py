@@ -18,6 +18,7 @@ from pipelines.steps import (
     read,
     rewrite,
     score,
+    shorten,
     speech,
     tts,
 )
@@ -27,6 +28,7 @@ PASSES: tuple[Pass, ...] = (
     speech.PASS,
     score.PASS,
     rewrite.PASS,
+    shorten.PASS,
     benchmarks.INDEX_PASS,
     benchmarks.OVERLAP_PASS,
     near_duplicates.SIGNATURES,

@@ -101,7 +101,8 @@ def _render(job: Job) -> Outcome:
     wanted = layout.filter(pl.col("path") == source)
     rows = list(read_rows(job.input()))
     name = job.unit.name
-    writing = Writing(job.recipe.seed, job.recipe.export.run_lengths)
+    recipe = job.recipe
+    writing = Writing(recipe.seed, recipe.export.run_lengths, recipe.chats.written_turns)
     with job.staged.parquet(f"export.render/{name}.parquet", RENDERED) as writer:
         for (file,), group in wanted.group_by("file", maintain_order=True):
             pairs = [
@@ -198,6 +199,11 @@ def _run_lengths(recipe: Recipe) -> dict[str, bool]:
     return {"run_lengths": True} if recipe.export.run_lengths else {}
 
 
+def _written_turns(recipe: Recipe) -> dict[str, float]:
+    """Return the option where it is on, as `_run_lengths` does."""
+    return {"written_turns": recipe.chats.written_turns} if recipe.chats.written_turns else {}
+
+
 LAYOUT_PASS = Pass(
     key="export.layout",
     needs=("mix", "quantize", "noise"),
@@ -210,7 +216,7 @@ RENDER_PASS = Pass(
     key="export.render",
     needs=("export.layout", "quantize", "noise"),
     version=2,
-    options=lambda recipe: {"seed": recipe.seed, **_run_lengths(recipe)},
+    options=lambda recipe: {"seed": recipe.seed, **_run_lengths(recipe), **_written_turns(recipe)},
     units=_render_units,
     run=_render,
 )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pipelines.batches import Stages
+from pipelines.chats import FailedTurn, with_speech
 from pipelines.errors import RunError, UserError
 from pipelines.graph import Job, Outcome, Pass, shard_units
 from pipelines.quantize_options import Quantize
@@ -17,6 +19,7 @@ from pipelines.recipe import Recipe
 from pipelines.row import Row
 from pipelines.rowwise import Reject, run_stream
 from pipelines.steps.augment import speech_shards
+from pipelines.steps.score import scored_again, shortens
 from quantize import AudioError, files_digest, load_tokenizer
 from quantize.tokenizer import Ids, Samples, Tokenizer, label
 
@@ -26,6 +29,7 @@ class Clip(NamedTuple):
 
     utterance: int  # its number in the row
     samples: Samples
+    failed: Reject | None = None  # why there is nothing to hear
 
 
 @lru_cache(maxsize=1)
@@ -40,20 +44,21 @@ def tokenizer_of(options: Quantize) -> Tokenizer:
 def _run(job: Job) -> Outcome:
     from quantize.one_thread import one_thread  # loads torch: in workers only
 
-    options = job.recipe.quantize
+    options, failed_turn = job.recipe.quantize, job.recipe.chats.failed_turn
     tokenizer = tokenizer_of(options)
     speech = {"seconds": 0.0, "tokens": 0, "mask_tokens": 0}
 
-    def finish(row: Row, clips: list[Clip], ids: list[Ids]) -> Row:
-        result, masks = with_tokens(row, clips, ids, tokenizer, options)
+    def finish(row: Row, clips: list[Clip], ids: Sequence[Ids | Exception]) -> Row:
+        result, masks = with_tokens(row, clips, ids, tokenizer, options, failed_turn)
         speech["mask_tokens"] += masks
         speech["seconds"] += sum(utterance["seconds"] for utterance in result["spoken"])
         speech["tokens"] += sum(len(utterance["tokens"]) for utterance in result["spoken"])
-        return result
+        return scored_again(row, result, job.recipe)
 
     try:
         with one_thread():  # whatever the number of workers, or none: sums are formed in one order
-            work = stages(tokenizer, lambda row: _clips(row, tokenizer, options), finish)
+            mend = finish if failed_turn == "shorten" else None
+            work = stages(tokenizer, lambda row: _clips(row, tokenizer, options, failed_turn), finish, mend)
             outcome = run_stream(job, "quantize", work.run)
     except MemoryError as error:
         raise RunError(f"quantize: {error}. Set quantize.batch_size to less.") from error
@@ -69,61 +74,116 @@ def _run(job: Job) -> Outcome:
 
 
 def stages(
-    tokenizer: Tokenizer, split: Callable[[Row], list[Clip]], finish: Callable[[Row, list[Clip], list[Ids]], Row]
+    tokenizer: Tokenizer,
+    split: Callable[[Row], list[Clip]],
+    finish: Callable[[Row, list[Clip], list[Ids]], Row],
+    mend: Callable[[Row, list[Clip], list[Ids | Exception]], Row] | None = None,
 ) -> Stages[Clip, Ids]:
     """Return how rows go through a tokenizer: beside a GPU, threads decode ahead."""
     return Stages(
         split=split,
-        work=lambda clips: tokenizer.encode([clip.samples for clip in clips]),
+        work=lambda clips: _encode(clips, tokenizer),
         finish=finish,
+        mend=mend,
         size=tokenizer.batch_size,
         ahead=2 * tokenizer.batch_size if tokenizer.device != "cpu" else 0,
     )
 
 
-def _clips(row: Row, tokenizer: Tokenizer, options: Quantize) -> list[Clip]:
-    """Return the speech of a row as clips that the tokenizer takes. Raises Reject."""
-    from quantize.audio import decode_audio  # loads torch: in workers only
-    from quantize.clips import pieces
-
-    clips = []
+def _clips(row: Row, tokenizer: Tokenizer, options: Quantize, failed_turn: FailedTurn = "reject") -> list[Clip]:
+    """Return the speech of a row as clips that the tokenizer takes. Raises Reject, unless chats are shortened."""
+    clips: list[Clip] = []
     for number, utterance in enumerate(row["spoken"]):
         if utterance["audio"] is None:  # its tokens were written without audio
             continue
         try:
-            samples, rate = decode_audio(utterance["audio"]["bytes"])
-        except AudioError as error:
-            raise Reject(f"bad_audio:{error}") from error
-        if len(samples) > tokenizer.max_seconds * rate and options.too_long == "reject":
-            raise Reject(f"too_long:{len(samples) / rate:.1f} s")
-        clips += [Clip(number, piece) for piece in pieces(samples, rate, tokenizer)]
+            clips += [Clip(number, piece) for piece in _pieces(utterance["audio"]["bytes"], tokenizer, options)]
+        except Reject as reject:
+            if failed_turn == "reject":
+                raise
+            return [*clips, Clip(number, np.zeros(0, np.float32), reject)]
     return clips
 
 
+def _pieces(sound: bytes, tokenizer: Tokenizer, options: Quantize) -> list[Samples]:
+    """Return an utterance's speech in pieces that the tokenizer takes. Raises Reject."""
+    from quantize.audio import decode_audio  # loads torch: in workers only
+    from quantize.clips import pieces
+
+    try:
+        samples, rate = decode_audio(sound)
+    except AudioError as error:
+        raise Reject(f"bad_audio:{error}") from error
+    if len(samples) > tokenizer.max_seconds * rate and options.too_long == "reject":
+        raise Reject(f"too_long:{len(samples) / rate:.1f} s")
+    return list(pieces(samples, rate, tokenizer))
+
+
+def _encode(clips: Sequence[Clip], tokenizer: Tokenizer) -> list[Ids | Exception]:
+    """Return the ids of each clip, or why there are none."""
+    whole = [clip.samples for clip in clips if clip.failed is None]
+    ids = iter(tokenizer.encode(whole) if whole else [])
+    return [clip.failed or next(ids) for clip in clips]
+
+
 def with_tokens(
-    row: Row, clips: list[Clip], ids: list[Ids], tokenizer: Tokenizer, options: Quantize
+    row: Row,
+    clips: list[Clip],
+    ids: Sequence[Ids | Exception],
+    tokenizer: Tokenizer,
+    options: Quantize,
+    failed_turn: FailedTurn = "reject",
 ) -> tuple[Row, int]:
-    """Return a row with its tokens and without its audio, and how many were the mask code. Raises Reject."""
-    spoken: list[dict[str, Any]] = []
+    """Return a row with its tokens and without its audio, and how many were the mask code. Raises Reject.
+
+    Args:
+        ids: of each clip, or why there are none.
+        failed_turn: whether a chat ends before a turn that cannot be heard, or is rejected for it.
+    """
     masks = 0
-    for number, utterance in enumerate(row["spoken"]):
-        written, by = utterance["tokens"], label(tokenizer)
-        if written is None:
-            tokens = np.concatenate([i for clip, i in zip(clips, ids, strict=True) if clip.utterance == number])
-        else:
-            tokens, by = np.array(written, np.uint16), _same_vocabulary(utterance["tokenizer"], tokenizer)
-        if tokenizer.mask_code is not None:
-            masked = tokens == tokenizer.mask_code
-            masks += int(masked.sum())
-            tokens = tokens[~masked] if options.mask_code == "drop" else tokens
-        if not tokens.size:
-            raise Reject(f"too_short:{utterance['seconds']:.3f} s")
-        seconds = _seconds(utterance["seconds"], [clip for clip in clips if clip.utterance == number], tokenizer)
-        heard = {"seconds": seconds, "tokens": tokens.tolist(), "tokenizer": by}
-        spoken.append({**utterance, "audio": None, **heard})
+    turns: list[list[dict[str, Any]] | Exception] = []
+    for _, utterances in groupby(enumerate(row["spoken"]), key=lambda numbered: numbered[1]["turn"]):
+        try:
+            heard = [_heard(said, _of_utterance(number, clips, ids), tokenizer, options) for number, said in utterances]
+        except Reject as reject:
+            turns.append(reject)
+            break
+        masks += sum(masked for _, masked in heard)
+        turns.append([utterance for utterance, _ in heard])
+    return with_speech(row, turns, "quantize", failed_turn), masks
+
+
+def _of_utterance(number: int, clips: list[Clip], ids: Sequence[Ids | Exception]) -> list[tuple[Clip, Ids]]:
+    """Return the clips of one utterance with their ids. Raises why one of them has none."""
+    found = []
+    for clip, heard in zip(clips, ids, strict=True):
+        if clip.utterance == number:
+            if isinstance(heard, Exception):
+                raise heard
+            found.append((clip, heard))
+    return found
+
+
+def _heard(
+    utterance: dict[str, Any], clips: list[tuple[Clip, Ids]], tokenizer: Tokenizer, options: Quantize
+) -> tuple[dict[str, Any], int]:
+    """Return an utterance with its tokens and without its audio, and how many were the mask code. Raises Reject."""
+    written, by = utterance["tokens"], label(tokenizer)
+    if written is None:
+        tokens = np.concatenate([ids for _, ids in clips])
+    else:
+        tokens, by = np.array(written, np.uint16), _same_vocabulary(utterance["tokenizer"], tokenizer)
+    masks = 0
+    if tokenizer.mask_code is not None:
+        masked = tokens == tokenizer.mask_code
+        masks = int(masked.sum())
+        tokens = tokens[~masked] if options.mask_code == "drop" else tokens
+    if not tokens.size:
+        raise Reject(f"too_short:{utterance['seconds']:.3f} s")
     if masks and options.mask_code == "reject":
-        raise Reject(f"mask_code:{masks} of {sum(len(utterance['tokens']) for utterance in spoken)} tokens")
-    return {**row, "spoken": spoken}, masks
+        raise Reject(f"mask_code:{masks} of {tokens.size} tokens")
+    seconds = _seconds(utterance["seconds"], [clip for clip, _ in clips], tokenizer)
+    return {**utterance, "audio": None, "seconds": seconds, "tokens": tokens.tolist(), "tokenizer": by}, masks
 
 
 def _seconds(said: float, clips: list[Clip], tokenizer: Tokenizer) -> float:
@@ -150,6 +210,7 @@ def _options(recipe: Recipe) -> dict[str, Any]:
         "batch_size": quantize.batch_size,
         "too_long": quantize.too_long,
         "mask_code": quantize.mask_code,
+        **shortens(recipe),
     }
 
 

@@ -24,7 +24,7 @@ from pipelines.errors import UserError
 from pipelines.graph import Job, Outcome, Pass, shard_units
 from pipelines.messages import Texts, column, first_of, joined, largest_of, replaced
 from pipelines.recipe import Recipe
-from pipelines.row import ROW
+from pipelines.row import ROW, Row
 from pipelines.rules import AnswerRule, Filter, LengthRule
 from pipelines.shards import Counts, digest_json, read_table
 
@@ -51,6 +51,16 @@ def score(table: pa.Table, options: Filter, most_tokens: int) -> pa.Table:
     for name, values in scores.items():
         table = _with(table, name, values)
     return table.select(SCORED_ROW.names).cast(SCORED_ROW)
+
+
+def scored_again(before: Row, after: Row, recipe: Recipe) -> Row:
+    """Return a row with the scores of what it says now, where it says less than before."""
+    if len(after["messages"]) == len(before["messages"]):
+        return after
+    options = recipe.filter.model_copy(update={"strip_markers": False})  # they are gone
+    table = score(pa.Table.from_pylist([{**after, "spoken": []}], schema=ROW), options, recipe.score.most_tokens)
+    (row,) = table.select(ROW.names).to_pylist()
+    return {**row, "spoken": after["spoken"]}
 
 
 def _run(job: Job) -> Outcome:
@@ -152,3 +162,10 @@ PASS = Pass(
     run=_run,
     one_to_one=True,
 )
+
+
+def shortens(recipe: Recipe) -> dict[str, object]:
+    """Return the options of a pass that may shorten chats and then score them again; none where it may not."""
+    if recipe.chats.failed_turn == "reject":
+        return {}
+    return {"failed_turn": recipe.chats.failed_turn, "scores": {**_options(recipe), "version": PASS.version}}

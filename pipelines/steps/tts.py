@@ -15,6 +15,7 @@ from numpy import concatenate, int16
 from numpy.typing import NDArray
 
 from pipelines.batches import Stages
+from pipelines.chats import with_speech
 from pipelines.errors import RunError, UserError
 from pipelines.graph import Job, Outcome, Pass, shard_units
 from pipelines.quantize_options import Quantize
@@ -22,6 +23,7 @@ from pipelines.recipe import KEPT_BY, Recipe
 from pipelines.row import Row, user_turns
 from pipelines.rowwise import Reject, run_stream
 from pipelines.speech_options import Tts
+from pipelines.steps.score import scored_again, shortens
 from quantize import files_digest
 from quantize.tokenizer import TOKENS_PER_SECOND
 from tts import ENGINES, WITH_TORCH, WITHOUT_AUDIO
@@ -45,6 +47,7 @@ class Turn(NamedTuple):
     turn: int  # its position in the row's messages
     engine: str
     request: Request
+    failed: Reject | None = None  # why it cannot even be asked for
 
 
 def _run(job: Job) -> Outcome:
@@ -121,11 +124,15 @@ def _check_vocabulary(tts: str, run_path: Path, quantize: Quantize) -> None:
 
 def stages(engines: Engines, recipe: Recipe) -> Stages[Turn, Spoken]:
     """Return how rows go through the engines, several at once where they can."""
-    options = recipe.tts
+
+    def finish(row: Row, turns: list[Turn], spoken: Sequence[Spoken | Exception]) -> Row:
+        return _finish(row, turns, spoken, engines, recipe)
+
     return Stages(
-        split=lambda row: _turns(row, options, recipe.seed),
+        split=lambda row: _turns(row, recipe),
         work=lambda turns: _speak(turns, engines),
-        finish=lambda row, turns, spoken: _finish(row, turns, spoken, engines, recipe),
+        finish=finish,
+        mend=finish,
         size=sum(engine.batch_size for engine in engines.values()),
     )
 
@@ -137,8 +144,9 @@ def _readings(rows: Iterable[Row], options: Tts) -> Iterator[Row]:
             yield {**row, "id": f"{row['id']}/{reading}"} if reading else row
 
 
-def _turns(row: Row, options: Tts, seed: int) -> list[Turn]:
+def _turns(row: Row, recipe: Recipe) -> list[Turn]:
     """Return the user messages of a row, in words, by the row's voice. Raises Reject."""
+    options, seed = recipe.tts, recipe.seed
     parent, _, reading = row["id"].partition("/")
     voices = options.candidates(is_held_out(seed, parent, options.held_out_share))
     delivery = draw_delivery(seed, parent, voices, options.rate_wpm, options.pitch, int(reading or 0))
@@ -146,9 +154,12 @@ def _turns(row: Row, options: Tts, seed: int) -> list[Turn]:
     turns = []
     for turn, written in user_turns(row["messages"]):
         text = spoken_form(written)
-        if not text.strip():
-            raise Reject("nothing_to_say")
-        turns.append(Turn(turn, engine, Request(text, delivery, draw_seed(seed, row["id"], turn))))
+        failed = None if text.strip() else Reject("nothing_to_say")
+        turns.append(Turn(turn, engine, Request(text, delivery, draw_seed(seed, row["id"], turn)), failed))
+        if failed and (recipe.chats.failed_turn == "reject" or len(turns) == 1):
+            raise failed
+        if failed:  # nothing behind it is said
+            break
     return turns
 
 
@@ -160,9 +171,9 @@ def draw_seed(seed: int, row_id: str, turn: int) -> int:
 
 def _speak(turns: Sequence[Turn], engines: Engines) -> list[Spoken | Exception]:
     """Return what the engines made of each text, or the reject of a text that could not be spoken."""
-    results: dict[int, Spoken | Exception] = {}
+    results: dict[int, Spoken | Exception] = {n: turn.failed for n, turn in enumerate(turns) if turn.failed}
     for name, engine in engines.items():
-        mine = [number for number, turn in enumerate(turns) if turn.engine == name]
+        mine = [number for number, turn in enumerate(turns) if turn.engine == name and not turn.failed]
         try:
             spoken = engine.speak_all([turns[number].request for number in mine]) if mine else []
         except EngineError as error:  # no row's fault
@@ -179,19 +190,25 @@ def _taken(spoken: Spoken | SpeechError) -> Spoken | Exception:
     return Reject("silent") if spoken.tokens is None and is_silent(spoken.samples) else spoken
 
 
-def _finish(row: Row, turns: list[Turn], spoken: list[Spoken], engines: Engines, recipe: Recipe) -> Row:
-    """Return the row with its speech. Raises Reject for speech beyond the limit."""
-    options = recipe.tts
-    utterances = []
-    for turn, whole in zip(turns, spoken, strict=True):
-        engine = engines[turn.engine]
-        parts = [(turn.request.text, whole)]
-        if (seconds := seconds_of(whole, engine)) > options.max_seconds:
-            if options.too_long == "reject":
-                raise Reject(f"too_long:{seconds:.1f} s")
+def _finish(row: Row, turns: list[Turn], spoken: Sequence[Spoken | Exception], engines: Engines, recipe: Recipe) -> Row:
+    """Return the row with its speech, or as much of it as the turns before one that failed. Raises what ends it."""
+    said = (_said(turn, whole, engines[turn.engine], recipe) for turn, whole in zip(turns, spoken, strict=True))
+    return scored_again(row, with_speech(row, said, "tts", recipe.chats.failed_turn), recipe)
+
+
+def _said(turn: Turn, whole: Spoken | Exception, engine: Engine, recipe: Recipe) -> list[dict[str, Any]] | Exception:
+    """Return the utterances of a turn; what failed, or a reject of speech beyond the limit."""
+    if isinstance(whole, Exception):
+        return whole
+    parts, options = [(turn.request.text, whole)], recipe.tts
+    if (seconds := seconds_of(whole, engine)) > options.max_seconds:
+        if options.too_long == "reject":
+            return Reject(f"too_long:{seconds:.1f} s")
+        try:
             parts = _by_sentences(turn, engine, options.max_seconds)
-        utterances += [_utterance(turn, text, said, engine, recipe) for text, said in parts]
-    return {**row, "spoken": utterances}
+        except Reject as reject:
+            return reject
+    return [_utterance(turn, text, said, engine, recipe) for text, said in parts]
 
 
 def seconds_of(spoken: Spoken, engine: Engine) -> float:
@@ -264,6 +281,7 @@ def _options(recipe: Recipe) -> dict[str, Any]:
         "voices": voices,
         "engines": {engine: tts.makes(engine) for engine in tts.engines},
         **tokenizer,
+        **shortens(recipe),
     }
 
 

@@ -1,0 +1,321 @@
+"""Conversations: which follow-ups pass, where a chat ends, that every turn is spoken once, in its place."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.chats import opening
+from pipelines.recipe import Recipe, parse_recipe
+from pipelines.row import ROW, Row, user_turns
+from pipelines.rowwise import Reject
+from pipelines.rules import Filter
+from pipelines.steps import quantize, tts
+from pipelines.steps.score import score
+from pipelines.steps.shorten import shorten
+from pipelines.verdicts import SCORES, rejects
+from tests.conftest import ROOT, recipe_of
+from tts.engine import Request, SpeechError, Spoken
+
+CHATS = ROOT / "tests" / "data" / "chats.jsonl"
+RULES = Filter(rules=["private", "speakable", {"length": {"below": 40}}, "language", "duplicate"])  # type: ignore[arg-type]
+
+
+def own_chats() -> list[list[dict[str, str]]]:
+    return [json.loads(line)["messages"] for line in CHATS.read_text("utf-8").splitlines()]
+
+
+def rows_of(chats: Sequence[list[dict[str, str]]], **more: Any) -> list[Row]:
+    return [
+        {
+            "id": f"{number:032x}",
+            "source": "own",
+            "license": "MIT",
+            "index": number,
+            "messages": messages,
+            "exchanges": len(user_turns(messages)),
+            "answered": messages[-1]["role"] == "assistant",
+            "spoken": [],
+            **more,
+        }
+        for number, messages in enumerate(chats)
+    ]
+
+
+def scored(chats: Sequence[list[dict[str, str]]]) -> pa.Table:
+    return score(pa.Table.from_pylist(rows_of(chats), schema=ROW), RULES, 128)
+
+
+def verdicts(table: pa.Table) -> list[str | None]:
+    frame = pl.from_arrow(table.select(list(SCORES)))
+    assert isinstance(frame, pl.DataFrame)
+    return rejects(frame, RULES.rules).to_list()
+
+
+def said(user: str, answer: str = "Gladly, here it is.") -> list[dict[str, str]]:
+    return [{"role": "user", "content": user}, {"role": "assistant", "content": answer}]
+
+
+# Each as the second user message, and as the only one.
+FOLLOW_UPS = [
+    ("Is the second one in the list above cheaper than the first?", None, "missing_context:list above"),
+    ("What is the main idea of the passage?", None, "missing_context:of the passage"),
+    ("Translate this sentence into simple words.", None, "missing_context:Translate this sentence"),
+    (
+        "What is meant by the following phrase",
+        "missing_context:the following phrase",
+        "missing_context:the following phrase",
+    ),
+    ("Translate it into French:", "dangling::", "dangling::"),
+    ("And what is on https://example.org?", "url:https://", "url:https://"),
+    ("Why is that?", None, None),
+]
+
+
+@pytest.mark.parametrize(("text", "later", "alone"), FOLLOW_UPS)
+def test_a_follow_up_may_point_back_and_an_opening_may_not(text: str, later: str | None, alone: str | None) -> None:
+    opener = said("Name three things that I should buy for a party.")
+    table = scored([[*opener, *said(text)], said(text), [*said(text), *opener]])
+    assert table["unspeakable"].to_pylist() == [later, alone, alone]
+
+
+def test_every_user_turn_is_judged_by_length_seconds_and_private_data() -> None:
+    long = "Tell me about " + ", ".join(["my garden"] * 30) + "."
+    table = scored([
+        [*said("What is rain?"), *said(long)], [*said("What is rain?"), *said("Write to bob@mail.example.org, please.")]
+    ])  # fmt: skip
+    assert table["length"].to_pylist()[0] > 60
+    assert table["predicted_seconds"].to_pylist()[0] > 15
+    assert table["private"].to_pylist() == [None, "email"]
+
+
+def test_chats_are_duplicates_as_a_whole() -> None:
+    one, other = said("What is rain?"), said("What is snow?")
+    keys = scored([one, [*one, *other], [*one, *other], [*one, *said("What is hail?")]])["duplicate_key"].to_pylist()
+    assert keys[1] == keys[2]
+    assert len(set(keys)) == 3
+
+
+def test_chats_end_before_what_cannot_be_said() -> None:
+    table, reasons = shorten(scored(own_chats()), RULES, 128)
+    before = scored(own_chats())
+    cut = {row["index"]: (row["exchanges"], row["cut"]) for row in table.to_pylist() if row["cut"]}
+    assert cut == {
+        10: (2, "filter.speakable:url at exchange 3 of 4"),
+        11: (1, "filter.speakable:missing_context at exchange 2 of 2"),
+        12: (1, "filter.private:email at exchange 2 of 2"),
+    }
+    assert reasons == Counter({reason.partition(" at ")[0]: 1 for _, reason in cut.values()})
+    assert table["id"].to_pylist() == before["id"].to_pylist()
+    assert [reject for reject in verdicts(table) if reject] == [
+        "filter.speakable:url:https://"
+    ]  # of the first exchange
+    assert table.schema == before.schema
+
+
+TURNS = st.sampled_from(
+    [
+        "What is the capital of Peru?",
+        "Is it a large city?",
+        "Why is that so?",
+        "And the one in the list above?",
+        "Open https://example.org now.",
+        "Write to bob@mail.example.org, please.",
+        "Wie geht es dir heute, mein lieber Freund, und was machst du morgen Abend?",
+        "Describe " + "one more thing, " * 20 + "please.",
+        "word" + " word" * 200,
+    ]
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.lists(TURNS, min_size=1, max_size=5)), min_size=1, max_size=6))
+def test_a_chat_keeps_its_longest_beginning_that_the_rules_keep(drawn: list[tuple[bool, list[str]]]) -> None:
+    """Against each beginning scored on its own."""
+    system = [{"role": "system", "content": "Be brief."}]
+    chats = [[*(system if has else []), *(m for turn in turns for m in said(turn))] for has, turns in drawn]
+    before = scored(chats)
+    found, reasons = shorten(before, RULES, 128)
+    expected = []
+    for chat, whole in zip(chats, verdicts(before), strict=True):
+        n = len(user_turns(chat))
+        kept = [k for k in range(1, n) if verdicts(scored([list(opening(chat, k))])) == [None]]
+        expected.append(max(kept) if whole and kept else n)
+    assert found["exchanges"].to_pylist() == expected
+    rows = found.to_pylist()
+    assert sum(reasons.values()) == sum(row["cut"] is not None for row in rows)
+    assert found.num_rows == before.num_rows
+    for chat, row, n in zip(chats, rows, expected, strict=True):
+        assert row["messages"] == list(opening(chat, n))
+        assert (row["cut"] is not None) == (n < len(user_turns(chat)))
+    again = score(found.select(ROW.names), RULES, 128)
+    for column in SCORES:
+        assert again[column].to_pylist() == found[column].to_pylist(), column
+
+
+class FakeEngine:
+    """Says each text as 320 samples a letter, all of the value of its first; refuses what it is told to."""
+
+    name, version, sample_rate_hz, usage = "espeak", "fake 1", 16_000, Counter[str]()
+
+    def __init__(self, refused: set[str], broken: set[str], batch_size: int) -> None:
+        self.refused, self.broken, self.batch_size = refused, broken, batch_size
+        self.asked: list[str] = []
+
+    def speak_all(self, requests: Sequence[Request]) -> list[Spoken | SpeechError]:
+        self.asked += [request.text for request in requests]
+        if any(request.text in self.broken for request in requests):
+            raise ValueError("the fake cannot bear this text")
+        return [
+            SpeechError("the fake will not") if r.text in self.refused else Spoken(loud(r.text), None) for r in requests
+        ]
+
+
+def loud(text: str) -> Any:
+    return np.full(320 * len(text), 1000 + 50 * ord(text[0]), np.int16)
+
+
+def made(failed_turn: str, **more: Any) -> Recipe:
+    return parse_recipe(recipe_of(chats={"failed_turn": failed_turn}, **more), "test")
+
+
+NAMES = ("Anna", "Bert", "Carla", "Dora", "Emil", "Frida", "Gerd", "Hanna")
+THINGS = ("bread", "winter", "horses", "rivers", "chess")
+
+
+@st.composite
+def failing_chats(draw: st.DrawFn) -> tuple[list[Row], set[str], set[str]]:
+    """Chats whose texts all differ; texts that the engine refuses; texts at which it breaks."""
+    sizes = draw(st.lists(st.integers(1, 5), min_size=1, max_size=8))
+    texts = [[f"{name} asks about {thing}" for thing in THINGS[:n]] for name, n in zip(NAMES, sizes, strict=False)]
+    flat = [text for chat in texts for text in chat]
+    refused = set(draw(st.lists(st.sampled_from(flat), max_size=5)))
+    broken = set(draw(st.lists(st.sampled_from(flat), max_size=2))) - refused
+    systems = draw(st.lists(st.booleans(), min_size=len(sizes), max_size=len(sizes)))
+    chats = [
+        [*([{"role": "system", "content": "Be brief."}] if has else []), *(m for t in chat for m in said(t, f"To {t}"))]
+        for has, chat in zip(systems, texts, strict=True)
+    ]
+    return rows_of(chats, cut=None, generated=None), refused, broken
+
+
+def check_speech(row: Row, spoken: list[dict[str, Any]]) -> None:
+    """Assert that a chat alternates, and that each user turn has one utterance, of its own text, in order."""
+    start = row["messages"][0]["role"] == "system"
+    roles = [m["role"] for m in row["messages"][start:]]
+    assert roles == ["user", "assistant"] * (len(roles) // 2)
+    turns = user_turns(row["messages"])
+    assert (row["exchanges"], row["answered"]) == (len(turns), True)
+    assert [u["turn"] for u in spoken] == [turn for turn, _ in turns]
+    for (_, text), utterance in zip(turns, spoken, strict=True):
+        assert utterance["text"] == text
+        assert len(utterance["audio"]["bytes"]) > 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(failing_chats(), st.integers(1, 7), st.sampled_from(["reject", "shorten"]))
+def test_a_retry_cannot_double_a_turn(
+    drawn: tuple[list[Row], set[str], set[str]], batch: int, failed_turn: str
+) -> None:
+    """Engines that refuse a text, or break in a batch so that each text is asked for again by itself."""
+    rows, refused, broken = drawn
+    engine = FakeEngine(refused, broken, batch)
+    recipe = made(failed_turn)
+    stages = tts.stages({"espeak": engine}, recipe)  # type: ignore[dict-item]
+    done = list(stages.run(iter(rows)))
+    assert [row["id"] for row, _ in done] == [row["id"] for row in rows]
+    for row, result in done:
+        texts = [text for _, text in user_turns(row["messages"])]
+        bad = next((k for k, text in enumerate(texts) if text in refused | broken), None)
+        if bad is None:
+            assert not isinstance(result, Exception)
+            assert (result["messages"], result["cut"]) == (row["messages"], None)
+            check_speech(result, result["spoken"])
+        elif failed_turn == "shorten" and bad > 0 and texts[bad] in refused:
+            assert not isinstance(result, Exception), result
+            assert result["messages"] == list(opening(row["messages"], bad))
+            assert result["cut"] == f"tts.not_spoken at exchange {bad + 1} of {len(texts)}"
+            assert result["length"] == row_length(result)
+            check_speech(result, result["spoken"])
+        else:
+            assert isinstance(result, Reject if texts[bad] in refused else ValueError)
+
+
+def row_length(row: Row) -> int:
+    return int(score(pa.Table.from_pylist([{**row, "spoken": []}], schema=ROW), RULES, 128)["length"][0].as_py())
+
+
+class FakeTokenizer:
+    """A token for each 640 samples: their first one, in thousandths of full scale; breaks at clips of some values."""
+
+    name, digest, precision, device = "fake", "0" * 32, "fp32", "cpu"
+    n_codes, mask_code = 1001, None
+    sample_rate_hz, tokens_per_second, max_seconds = 16_000, 25, 30.0
+
+    def __init__(self, batch_size: int, broken: set[int]) -> None:
+        self.batch_size, self.broken = batch_size, broken
+
+    def encode(self, clips: Sequence[Any]) -> list[Any]:
+        ids = [np.round(32_768 / 100 * clip[: clip.size // 640 * 640 : 640]).astype(np.uint16) for clip in clips]
+        if any(self.broken.intersection(i.tolist()) for i in ids):
+            raise ValueError("the fake cannot bear this clip")
+        return ids
+
+
+def heard(text: str) -> list[int]:
+    """The tokens of what the fake engine says."""
+    return [round((1000 + 50 * ord(text[0])) / 100)] * (320 * len(text) // 640)
+
+
+@settings(max_examples=40, deadline=None)
+@given(failing_chats(), st.integers(1, 7), st.sampled_from(["reject", "shorten"]))
+def test_sounds_belong_to_their_turns(
+    drawn: tuple[list[Row], set[str], set[str]], batch: int, failed_turn: str
+) -> None:
+    """In quantize: files that are no audio, and a model that breaks at the clips of one chat."""
+    rows, torn, _ = drawn
+    recipe = made(failed_turn)
+    engine = FakeEngine(set(), set(), 3)
+    spoken = [row for _, row in tts.stages({"espeak": engine}, recipe).run(iter(rows))]  # type: ignore[dict-item]
+    for row in spoken:
+        assert not isinstance(row, Exception)
+        for utterance in row["spoken"]:
+            utterance["tokens"] = None
+            if utterance["text"] in torn:
+                utterance["audio"]["bytes"] = b"no audio"
+    tokenizer: Any = FakeTokenizer(batch, set(heard("Bert")) if batch % 2 else set())
+
+    def finish(row: Row, clips: list[Any], ids: list[Any]) -> Row:
+        result, _ = quantize.with_tokens(row, clips, ids, tokenizer, recipe.quantize, recipe.chats.failed_turn)
+        return result
+
+    def split(row: Row) -> list[quantize.Clip]:
+        return quantize._clips(row, tokenizer, recipe.quantize, recipe.chats.failed_turn)
+
+    stages = quantize.stages(tokenizer, split, finish, finish if failed_turn == "shorten" else None)
+    done: Iterator[Any] = stages.run(row for row in spoken if isinstance(row, dict))
+    for number, (row, result) in enumerate(done):
+        texts = [text for _, text in user_turns(row["messages"])]
+        bad = next((k for k, text in enumerate(texts) if text in torn), None)
+        breaks = batch % 2 and number == 1
+        if breaks and bad != 0:  # what is unforeseen ends the row, whatever the option
+            assert isinstance(result, ValueError | Reject)
+            assert isinstance(result, ValueError) or failed_turn == "reject"
+        elif bad is None or (failed_turn == "shorten" and bad > 0):
+            assert result["messages"] == list(opening(row["messages"], len(texts) if bad is None else bad))
+            wanted = [(turn, heard(text)) for turn, text in user_turns(result["messages"])]
+            assert [(u["turn"], u["tokens"]) for u in result["spoken"]] == wanted
+            assert all(u["audio"] is None for u in result["spoken"])
+            assert bool(result["cut"]) == (bad is not None)
+        else:
+            assert isinstance(result, Reject)
+            assert str(result).startswith("bad_audio:")
