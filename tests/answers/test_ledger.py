@@ -19,7 +19,11 @@ ROOT = Path(__file__).parents[2]
 def run_python(script: str, *arguments: object) -> subprocess.Popen[str]:
     prelude = "import sys; from pathlib import Path; from answers.ledger import *\n"
     return subprocess.Popen(
-        [sys.executable, "-c", prelude + script, *map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", prelude + script, *map(str, arguments)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -85,8 +89,10 @@ def test_a_worker_takes_little_ahead_and_gives_it_back(tmp_path: Path) -> None:
 
 def test_processes_together_never_exceed_it(tmp_path: Path) -> None:
     script = (
-        "ledger = Ledger(Path(sys.argv[1]), 5000, 700_000)\n"
+        "ledger = Ledger(Path(sys.argv[1]), 20_000, 2_800_000)\n"
         "taken = tokens = 0\n"
+        "print('up', flush=True)\n"
+        "sys.stdin.readline()\n"
         "while ledger.take(200):\n"
         "    used = taken * 37 % 200\n"
         "    ledger.settle(200, used)\n"
@@ -95,10 +101,17 @@ def test_processes_together_never_exceed_it(tmp_path: Path) -> None:
         "print(taken, tokens)\n"
     )
     workers = [run_python(script, tmp_path / "spent") for _ in range(3)]
+    for worker in workers:
+        assert worker.stdout is not None and worker.stdout.readline() == "up\n"
+    for worker in workers:  # all at once
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
     told = [tuple(map(int, worker.communicate(timeout=60)[0].split())) for worker in workers]
+    assert min(requests for requests, _ in told) > 100
     requests, tokens = (sum(column) for column in zip(*told, strict=True))
-    assert requests == 5000  # of 700,000 tokens about 500,000 are used
-    assert Ledger(tmp_path / "spent", 5000, 700_000).spent() == (requests, tokens)
+    assert requests == 20_000  # of 2,800,000 tokens about 2,000,000 are used
+    assert Ledger(tmp_path / "spent", 20_000, 2_800_000).spent() == (requests, tokens)
 
 
 def test_what_a_killed_worker_had_taken_counts_as_spent(tmp_path: Path) -> None:
