@@ -16,7 +16,7 @@ from rich.table import Table
 from pipelines.graph import Outputs
 from pipelines.shards import Counts, Record
 
-ROW_STEPS = ("read", "read.speech", "filter", "answer", "tts", "tts.augment", "quantize", "noise")
+ROW_STEPS = ("read", "read.speech", "filter", "answer", "tts", "tts.augment", "quantize", "noise", "noise.chats")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def measure(outputs: Outputs) -> Funnel:
     }
     rejected = {name: by_rule(record.counts.rejected) for name, record in outputs.sources().items()}
     for key in done:
-        if key in ("read", "read.speech", "noise"):
+        if key in ("read", "read.speech", "noise", "noise.chats"):
             continue
         for name, counts in by_source(outputs, outputs.records(key)).items():
             sources[name][key] = counts.rows_kept
@@ -170,6 +170,8 @@ def print_funnel(console: Console, funnel: Funnel, run_dir: Path) -> None:
     for name, mixture in lock["mixtures"].items():
         if mixture.get("bound"):
             console.print(f"{name} is as large as it can be: for one more row {mixture['bound']}", soft_wrap=True)
+    if withheld := lock["chats_withheld_as_interrupted"]:
+        console.print(f"{withheld:,} chats are interrupted by what nobody can hear, and stand nowhere as they were")
     if unused := lock["rows_no_part_can_use"]:
         console.print(f"{unused:,} rows were spoken that no part can use (by exchanges, or for want of an answer)")
     refusals = lock["refusals"]

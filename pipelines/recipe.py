@@ -43,6 +43,8 @@ from tts.whisperspeech_options import WhisperSpeechOptions
 SCORED_BY = ("score", "rewrite", "filter.shorten")  # up to what `filter` decides on
 KEPT_BY = ("filter", "answer")  # up to what is spoken
 
+TAKEN = {"noise", "interruptions", "ladder", "manifest"}  # names of shards that are no source's
+
 # Where things lie, and so no part of what they are: left out of the card and its fingerprint.
 PLACES: dict[str, Any] = {
     "run_dir": True,
@@ -100,11 +102,22 @@ class Recipe(Options):
     @model_validator(mode="after")
     def _names_differ(self) -> Recipe:
         names = [source.name for source in self.sources]
-        twice = sorted({name for name in names if names.count(name) > 1} | ({"noise", "manifest"} & set(names)))
+        twice = sorted({name for name in names if names.count(name) > 1} | (TAKEN & set(names)))
         if twice:
-            raise ValueError(f"source names must differ, from noise and manifest too: {', '.join(twice)}")
+            taken = ", ".join(sorted(TAKEN))
+            raise ValueError(f"source names must differ, and be none of {taken}: {', '.join(twice)}")
         if "README.md" in self.mix.mixtures:
             raise ValueError("no mixture may have the name of the card, README.md")
+        return self
+
+    @model_validator(mode="after")
+    def _interrupted_chats_have_a_part(self) -> Recipe:
+        parts = {part for mixture in self.mix.mixtures.values() for part in mixture.parts}
+        if self.chats.inaudible and "interrupted" not in parts:
+            raise ValueError(
+                f"chats.inaudible: {self.chats.inaudible} chats would be interrupted for no mixture: give one the part "
+                "interrupted, or set chats.inaudible to 0"
+            )
         return self
 
     @model_validator(mode="after")

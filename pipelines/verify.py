@@ -26,6 +26,8 @@ from pipelines.shards import Counts, Record, digest_file, digest_json, read_reco
 from pipelines.steps.augment import FOLDER as AUGMENT
 from pipelines.steps.augment import speech_shards
 from pipelines.steps.mix import chosen_file
+from pipelines.steps.noise_chats import FOLDER as INTERRUPTED
+from pipelines.steps.noise_chats import SUFFIX
 from pipelines.tasks import REFUSALS
 from pipelines.verify_pairs import Pairs
 
@@ -204,7 +206,7 @@ def _manifests(run: Run) -> Checks:
 
 
 def _row_ids(run: Run) -> Checks:
-    paths = [*run.shards("quantize").values(), *run.shards("noise").values()]
+    paths = [*run.shards("quantize").values(), *run.shards("noise").values(), *run.shards(INTERRUPTED).values()]
     ids = pl.concat(pl.read_parquet(path, columns=["id"]) for path in paths)["id"]
     twice = set(ids.filter(ids.is_duplicated()).to_list())
     for row_id in ids.to_list():
@@ -221,6 +223,7 @@ def _chats(run: Run) -> Checks:
             turns, spoken = [turn for turn, _ in user_turns(row["messages"])], [u["turn"] for u in row["spoken"]]
             same = list(dict.fromkeys(spoken)) == turns or not turns  # recordings may have no text
             yield _unless(same, f"quantize/{name} {row['id']}: turns {spoken} are sounds, {turns} are the user's")
+    yield from _interrupted(run)
 
 
 def _beginnings(run: Run, before: str, after: str) -> Checks:
@@ -241,9 +244,33 @@ def _beginnings(run: Run, before: str, after: str) -> Checks:
                 )
 
 
+def _interrupted(run: Run) -> Checks:
+    """Check that each interrupted chat is the chat with one exchange put in, and that this stands in no mixture."""
+    found = {row["id"]: row for path in run.shards(INTERRUPTED).values() for row in read_rows(path)}
+    if not found:
+        return
+    chosen = {row_id for name in run.recipe.mix.mixtures for _, row_id in _pair_ids(run, name)}
+    for path in run.shards("quantize").values():
+        for row in read_rows(path):
+            if (again := found.pop(row["id"] + SUFFIX, None)) is not None:
+                at = json.loads(again["inaudible"])["turn"]
+                messages = [*again["messages"][:at], *again["messages"][at + 2 :]]
+                turns = [u["turn"] - 2 * (u["turn"] > at) for u in again["spoken"] if u["turn"] != at]
+                tokens = [u["tokens"] for u in again["spoken"] if u["turn"] != at]
+                same = [messages, turns, tokens] == [
+                    row["messages"],
+                    *([u[part] for u in row["spoken"]] for part in ("turn", "tokens")),
+                ]
+                silent = [m["role"] for m in again["messages"][at : at + 2]] == ["user", "assistant"]
+                silent &= again["messages"][at]["content"] == ""
+                yield _unless(same and silent, f"{again['id']} is not {row['id']} with one turn put in")
+                yield _unless(row["id"] not in chosen, f"{row['id']} stands in a mixture, and interrupted too")
+    yield from (f"{row_id}: there is no such chat" for row_id in found)
+
+
 def _utterances(run: Run) -> Checks:
     pairs = run.pairs
-    for step in ("quantize", "noise"):
+    for step in ("quantize", "noise", INTERRUPTED):
         for name, path in run.shards(step).items():
             for row in read_rows(path, ["id", "spoken"]):
                 for utterance in row["spoken"]:

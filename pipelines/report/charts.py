@@ -163,7 +163,7 @@ def short(number: float) -> str:
 
 def funnel_bars(funnel: Funnel) -> Draw:
     """Return the drawing of the funnel: rows kept after each step, and those that ended in it."""
-    steps = {name: counts for name, counts in funnel.steps.items() if name not in ("noise", "noise.sounds")}
+    steps = {name: counts for name, counts in funnel.steps.items() if name.partition(".")[0] != "noise"}
 
     def draw(axes: Axes) -> None:
         kept, ended = ([c["rows_kept"] for c in steps.values()], [sum(c["rejected"].values()) for c in steps.values()])

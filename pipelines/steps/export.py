@@ -23,6 +23,8 @@ from pipelines.rowwise import read_rows
 from pipelines.shards import ROWS_PER_GROUP, Counts
 from pipelines.steps.augment import speech_shards
 from pipelines.steps.mix import chosen_file
+from pipelines.steps.noise_chats import FOLDER as INTERRUPTED
+from pipelines.steps.noise_chats import mixed_shards
 from pipelines.tasks import ALL_COLUMNS, PAIR, Writing, render
 from quantize.run_lengths import DURATION_LENGTH, LONGEST
 from quantize.sound_string import TOKEN_LENGTH
@@ -162,13 +164,13 @@ def _audio_row(row: dict[str, Any], utterance: dict[str, Any]) -> dict[str, Any]
 
 
 def _layout_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
-    shards = outputs.shards("quantize", "noise")
+    shards = mixed_shards(outputs)
     chosen = [chosen_file(name) for name in recipe.mix.mixtures]
     return [Unit("all", (*chosen, *(s.path for s in shards)), sum(s.rows for s in shards))]
 
 
 def _render_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
-    return [Unit(s.name, (s.path, LAYOUT), s.rows) for s in outputs.shards("quantize", "noise")]
+    return [Unit(s.name, (s.path, LAYOUT), s.rows) for s in mixed_shards(outputs)]
 
 
 def _gather_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
@@ -206,7 +208,7 @@ def _written_turns(recipe: Recipe) -> dict[str, float]:
 
 LAYOUT_PASS = Pass(
     key="export.layout",
-    needs=("mix", "quantize", "noise"),
+    needs=("mix", "quantize", "noise", INTERRUPTED),
     version=1,
     options=lambda recipe: {"shard_bytes": recipe.export.shard_bytes, **_run_lengths(recipe)},
     units=_layout_units,
@@ -214,7 +216,7 @@ LAYOUT_PASS = Pass(
 )
 RENDER_PASS = Pass(
     key="export.render",
-    needs=("export.layout", "quantize", "noise"),
+    needs=("export.layout", "quantize", "noise", INTERRUPTED),
     version=2,
     options=lambda recipe: {"seed": recipe.seed, **_run_lengths(recipe), **_written_turns(recipe)},
     units=_render_units,

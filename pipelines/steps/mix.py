@@ -14,6 +14,8 @@ from pipelines.mixture import Classes, Short, assign, available, check, hash_ran
 from pipelines.options import Mixture
 from pipelines.recipe import Recipe
 from pipelines.shards import Counts, digest_json, to_json
+from pipelines.steps.noise_chats import FOLDER as INTERRUPTED
+from pipelines.steps.noise_chats import SUFFIX, mixed_shards
 from pipelines.tasks import REFUSALS, TASKS, Shape
 
 LOCKFILE = "mixture.json"
@@ -26,7 +28,9 @@ def chosen_file(mixture: str) -> str:
 
 def _run(job: Job) -> Outcome:
     mixtures = job.recipe.mix.mixtures
-    everything = _candidates(job)
+    candidates = _candidates(job)
+    everything = _without_originals(candidates)
+    withheld = candidates.height - everything.height
     rows = {name: _admitted(everything, mixture) for name, mixture in mixtures.items()}
     classes = {name: _classes(rows[name]) for name in mixtures}
     wanted = {name: _quota(name, mixture, classes[name]) for name, mixture in mixtures.items()}
@@ -45,6 +49,7 @@ def _run(job: Job) -> Outcome:
     wanted_parts = {part for mixture in mixtures.values() for part in mixture.parts}
     lockfile = {
         "mixtures": lock,
+        "chats_withheld_as_interrupted": withheld,
         "rows_no_part_can_use": sum(
             count for serves, count in _classes(everything).items() if serves.isdisjoint(wanted_parts)
         ),
@@ -56,7 +61,14 @@ def _run(job: Job) -> Outcome:
         },
     }
     job.staged.bytes(LOCKFILE, to_json(lockfile))
-    return Outcome(Counts(everything.height, everything.height), lockfile)
+    rejected = {"mix.interrupted": withheld} if withheld else {}
+    return Outcome(Counts(candidates.height, everything.height, rejected), lockfile)
+
+
+def _without_originals(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows without the chats that stand among them a second time, interrupted."""
+    again = rows.filter(pl.col("path").str.starts_with(f"{INTERRUPTED}/"))["id"].str.strip_suffix(SUFFIX)
+    return rows.filter(~pl.col("id").is_in(again.to_list()))
 
 
 def _classes(rows: pl.DataFrame) -> dict[frozenset[str], int]:
@@ -216,13 +228,13 @@ def _lock(mixture: Mixture, quota: dict[str, int], classes: Classes, chosen: pl.
 
 
 def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
-    shards = outputs.shards("quantize", "noise")
+    shards = mixed_shards(outputs)
     return [Unit("mixtures", tuple(s.path for s in shards), sum(s.rows for s in shards))]
 
 
 PASS = Pass(
     key="mix",
-    needs=("quantize", "noise"),
+    needs=("quantize", "noise", INTERRUPTED),
     version=2,
     options=lambda recipe: {
         "seed": recipe.seed,

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.chats import opening
+from pipelines.errors import UserError
 from pipelines.recipe import Recipe, parse_recipe
 from pipelines.row import ROW, Row, user_turns
 from pipelines.rowwise import Reject
@@ -22,8 +26,9 @@ from pipelines.rules import Filter
 from pipelines.steps import quantize, tts
 from pipelines.steps.score import score
 from pipelines.steps.shorten import shorten
+from pipelines.tasks import written_turns
 from pipelines.verdicts import SCORES, rejects
-from tests.conftest import ROOT, recipe_of
+from tests.conftest import ROOT, assert_done, recipe_of, speechmill, write_recipe
 from tts.engine import Request, SpeechError, Spoken
 
 CHATS = ROOT / "tests" / "data" / "chats.jsonl"
@@ -319,3 +324,143 @@ def test_sounds_belong_to_their_turns(
         else:
             assert isinstance(result, Reject)
             assert str(result).startswith("bad_audio:")
+
+
+WHOLE = {
+    "sources": [{"name": "own", "path": "tests/data/chats.jsonl", "license": "MIT", "turns": {"at_most": 4}}],
+    "read": {"rows_per_shard": 5},
+    "filter": {"rules": ["private", "speakable", "length", "language", "duplicate"]},
+    "noise": {"rows": 3, "kinds": {"sticky": 1, "pink": 1, "masked": 1}},
+    "chats": {"failed_turn": "shorten", "written_turns": 0.5, "inaudible": 7},
+    "mix": {
+        "max_refusal_share": 1,
+        "mixtures": {"chats": {"parts": {"two_turn": 40, "interrupted": 60}}, "all": {"parts": {"transcription": 100}}},
+    },
+    "export": {"audio": False},
+}
+
+
+@pytest.fixture(scope="module")
+def chats_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a recipe of chats and its run. Read only."""
+    folder = tmp_path_factory.mktemp("chats")
+    assert_done(speechmill("run", write_recipe(folder, **WHOLE), "--workers", "0"))
+    return folder
+
+
+def rows_in(run: Path, step: str) -> list[Row]:
+    return [row for path in sorted((run / step).glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+def pairs_in(run: Path, mixture: str) -> list[Row]:
+    return rows_in(run / "dataset", mixture)
+
+
+def test_a_run_of_chats_keeps_its_promises_and_counts_what_it_shortened(chats_run: Path) -> None:
+    assert_done(speechmill("verify", chats_run / "run"))
+    funnel = speechmill("funnel", chats_run / "run")
+    assert_done(funnel)
+    for line in ("shortened: filter.private:email", "shortened: filter.speakable:url"):
+        assert line in funnel.stdout
+    facts = [json.loads(path.read_bytes())["facts"] for path in (chats_run / "run/filter.shorten").glob("own-*.json")]
+    assert sum(sum(f["shortened"].values()) for f in facts) == 3
+    cut = {row["index"]: row["cut"] for row in rows_in(chats_run / "run", "quantize") if row["cut"]}
+    assert cut == {
+        9: "read.turns at exchange 5 of 5",
+        10: "filter.speakable:url at exchange 3 of 4",
+        11: "filter.speakable:missing_context at exchange 2 of 2",
+        12: "filter.private:email at exchange 2 of 2",
+    }
+    transcribed = {pair["text_prompt"] for pair in pairs_in(chats_run / "run", "all")}
+    assert "How do I greet somebody in a letter?" in transcribed  # one exchange is left, which serves other tasks
+    assert "7 chats are interrupted" in speechmill("run", chats_run / "recipe.yaml", "--workers", "0").stdout
+
+
+def test_what_nobody_hears_is_put_into_chats(chats_run: Path) -> None:
+    run = chats_run / "run"
+    spoken = {row["id"]: row for row in rows_in(run, "quantize")}
+    sounds = {str(u["tokens"]) for row in rows_in(run, "noise") if row["exchanges"] == 1 for u in row["spoken"]}
+    found = rows_in(run, "noise.chats")
+    assert len(found) == 7
+    for row in found:
+        chat, said = spoken[row["id"].removesuffix("/inaudible")], json.loads(row["inaudible"])
+        at = said["turn"]
+        assert said["kind"] in ("sticky", "pink", "masked")
+        users = [turn for turn, _ in user_turns(chat["messages"])]
+        assert at in users[1:]
+        assert row["messages"][:at] == chat["messages"][:at]
+        assert row["messages"][at] == {"role": "user", "content": ""}
+        assert row["messages"][at + 2 :] == chat["messages"][at:]
+        assert row["exchanges"] == chat["exchanges"] + 1
+        assert [u["turn"] for u in row["spoken"]] == [turn for turn, _ in user_turns(row["messages"])]
+        (unheard,) = [u for u in row["spoken"] if u["turn"] == at]
+        assert str(unheard["tokens"]) in sounds
+        assert [u["tokens"] for u in row["spoken"] if u["turn"] != at] == [u["tokens"] for u in chat["spoken"]]
+    lock = json.loads((run / "mixture.json").read_bytes())
+    assert lock["chats_withheld_as_interrupted"] == 7
+    pairs = pairs_in(run, "chats")
+    originals = {row["id"].removesuffix("/inaudible") for row in found}
+    assert originals.isdisjoint(pair["id"].partition("/")[0] for pair in pairs if pair["task"] != "interrupted")
+    assert all(pair["voice"] for pair in pairs)
+
+
+def test_some_user_turns_are_written_and_one_at_least_is_spoken(chats_run: Path) -> None:
+    texts = {m["content"] for chat in own_chats() for m in chat if m["role"] == "user"}
+    written = 0
+    for pair in pairs_in(chats_run / "run", "chats"):
+        users = [(turn, m["content"]) for turn, m in enumerate(pair["conversations"]) if m["role"] == "user"]
+        sounds = {turn for turn, content in users if content.startswith("<|sound_start|>")}
+        assert sounds
+        assert all(turn in sounds or content in texts for turn, content in users)
+        if pair["task"] == "interrupted":
+            at = json.loads(pair["inaudible"])["turn"]
+            assert {at, at + 2} <= sounds
+        written += len(users) - len(sounds)
+    assert written > 3
+
+
+def test_written_turns_speak_nothing_again(chats_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(chats_run / "run", tmp_path / "run")
+    recipe = write_recipe(tmp_path, **{**WHOLE, "chats": {**WHOLE["chats"], "written_turns": 0.0}})  # type: ignore[dict-item]
+    plan = speechmill("plan", recipe)
+    assert_done(plan)
+    again = {line.split()[0] for line in plan.stdout.splitlines() if "written_turns" in line}
+    assert "export.render" in again
+    assert not [key for key in again if key.startswith(("read", "score", "filter", "tts", "quantize", "noise", "mix"))]
+    assert_done(speechmill("run", recipe, "--workers", "0"))
+    assert_done(speechmill("verify", tmp_path / "run"))
+    for pair in pairs_in(tmp_path / "run", "chats"):
+        assert all(m["content"].startswith("<|sound_start|>") for m in pair["conversations"] if m["role"] == "user")
+
+
+def test_too_many_interruptions_are_an_error_with_its_arithmetic(tmp_path: Path) -> None:
+    few = {**WHOLE, "chats": {"inaudible": 40}}
+    result = speechmill("run", write_recipe(tmp_path, **few), "--workers", "0")
+    assert result.returncode == 2
+    assert "40 chats are to get a turn that nobody can hear, but of 12 rows only 10 have" in result.stderr
+    assert "Set chats.inaudible=10 or less" in result.stderr
+
+
+def test_interruptions_need_a_part() -> None:
+    with pytest.raises(UserError, match="3 chats would be interrupted for no mixture"):
+        parse_recipe(recipe_of(chats={"inaudible": 3}), "test")
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 99), st.integers(2, 8), st.floats(0.01, 0.99))
+def test_the_draw_of_written_turns(seed: int, n: int, share: float) -> None:
+    messages = [m for k in range(n) for m in said(f"turn {k}")]
+    found = written_turns(seed, "0" * 32, messages, None, share)
+    assert found <= {2 * k for k in range(n)}
+    assert len(found) < n
+    more = written_turns(seed, "0" * 32, messages, None, min(0.99, share * 1.5))
+    assert found <= more or len(more) == n - 1  # a larger share writes no other turns first
+    unheard = json.dumps({"kind": "pink", "turn": 2})
+    assert written_turns(seed, "0" * 32, messages, unheard, share).isdisjoint({2, 4})
+
+
+@pytest.mark.parametrize(("n", "share"), [(2, 0.5), (2, 0.2), (4, 0.5), (4, 0.9)])
+def test_the_share_that_comes_out_is_what_the_docs_say(n: int, share: float) -> None:
+    messages = [m for k in range(n) for m in said(f"turn {k}")]
+    written = sum(len(written_turns(1, f"{row:032x}", messages, None, share)) for row in range(4000))
+    assert abs(written / (4000 * n) - (share - share**n / n)) < 0.012
