@@ -123,7 +123,7 @@ def verify(run: Run) -> list[Promise]:
         found: list[str | None] = []
         try:
             found.extend(check(run))
-        except (OSError, pa.ArrowException) as error:  # a file that lies: the first promise names it
+        except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:  # a file that lies: it is named first
             found.append(f"could not be checked to its end: {error}")
         results.append(Promise(name, len(found), tuple(f for f in found if f is not None)))
     return results
