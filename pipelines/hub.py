@@ -41,7 +41,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from pipelines.errors import RunError, UserError
 
 RECIPE = "recipe.yaml"
-PLACE = re.compile(r"hf:/{1,2}([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")  # a Path has lost one of the slashes
+PLACE = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 LATER = frozenset([408, 412, 425, 429, 500, 502, 503, 504])  # 412: another commit came first; look, then ask again
 ATTEMPTS = 12
 PAUSES_S = (1.0, 60.0)  # doubled from the first to the last; a Retry-After goes before
@@ -175,8 +175,8 @@ class Hub:
 
     def commit(
         self, choose: Callable[[Remote], Sequence[CommitOperationAdd | CommitOperationDelete]], about: str
-    ) -> Remote | None:
-        """Commit what is chosen of what differs from the repository; None where nothing does.
+    ) -> Sequence[CommitOperationAdd | CommitOperationDelete]:
+        """Commit what is chosen of what differs from the repository; returns it, nothing where nothing was left to do.
 
         Args:
             choose: the operations, for what the repository holds. It is asked anew where it is not known whether a
@@ -184,17 +184,17 @@ class Hub:
             about: the commit's message.
         """
 
-        def commit() -> Remote | None:
+        def commit() -> Sequence[CommitOperationAdd | CommitOperationDelete]:
             remote = self.look()
             operations = choose(remote)
             if not operations:
-                return None
+                return []
             done = self._api.create_commit(
                 **self._repo, operations=operations, commit_message=about, parent_commit=remote.commit
             )
             if done.oid == remote.commit:  # the client left out what was there when it was sent, and no longer is
                 raise Unsettled("somebody else has committed in between")
-            return remote
+            return operations
 
         return self._settle("committing", commit)
 

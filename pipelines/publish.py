@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipelines.errors import RunError, UserError
 from pipelines.licenses import refused, unused
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     Operation = CommitOperationAdd | CommitOperationDelete
 
 REPO = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-SHARD = re.compile(r"[^/]+/(?:train|test)-\d{5}-of-\d{5}\.parquet")  # what we publish and may remove
-THE_HUBS_OWN = frozenset([".gitattributes", CARD, RECIPE, LOCKFILE])
+# What we publish beside recipe, lockfile and card, and so may remove.
+OURS = re.compile(r"[^/]+/(?:train|test)-\d{5}-of-\d{5}\.parquet|report\.html|(?:funnel|mixtures)\.png")
+BESIDE = frozenset([".gitattributes", CARD, "LICENSE"])  # may lie in a repository that we have not yet published to
 # https://huggingface.co/docs/hub/repositories-recommendations: under 100 files a commit, 10,000 entries a folder.
 COMMIT_FILES = 100
 FOLDER_FILES = 10_000
@@ -62,24 +63,17 @@ def check_licenses(recipe: Recipe, allowed: Sequence[str]) -> None:
         )
 
 
-def check_texts(files: Iterable[File]) -> None:
-    """Raise UserError where the recipe, the lockfile or the card holds a secret."""
-    from pipelines.secrets_scan import scan_text
+def check_secrets(files: Iterable[File], data: bool = True) -> None:
+    """Raise UserError where a column of the data, the card, the report, the recipe or the lockfile holds a secret.
 
-    _refuse(finding for file in files for finding in scan_text(file.name, file.content.decode()))
+    Args:
+        data: whether the data is read too.
+    """
+    from pipelines.secrets_scan import scan_parquet, scan_text
 
-
-def check_data(files: Iterable[File], say: Callable[[str], None]) -> None:
-    """Raise UserError where a text column of the data holds a secret."""
-    from pipelines.secrets_scan import scan_parquet
-
-    data = [file for file in files if isinstance(file.source, Path)]
-    say(f"scanning {len(data)} files for secrets")
-    _refuse(finding for file in data for finding in scan_parquet(file.name, Path(str(file.source))))
-
-
-def _refuse(findings: Iterator[Any]) -> None:
-    found = list(findings)
+    shards = [(f.name, f.source) for f in files if data and f.is_shard and isinstance(f.source, Path)]
+    found = [finding for name, path in shards for finding in scan_parquet(name, path)]
+    found += [finding for file in files if file.is_text for finding in scan_text(file.name, file.content.decode())]
     if found:
         more = f"\n  and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise UserError(
@@ -96,7 +90,7 @@ def dry_run(recipe: Recipe, repo: str, allowed: Sequence[str]) -> Iterator[str]:
     check_repo(repo)
     check_licenses(recipe, allowed)
     files = collect(recipe, repo)
-    check_texts(_texts(files))
+    check_secrets(files, data=False)
     ledger = Ledger(recipe.run_path, repo)
     there = ledger.published.get("files", {})
     send = {file.name for file in files if there.get(file.name) != file.digest and file.digest not in ledger.sha256}
@@ -109,7 +103,7 @@ def dry_run(recipe: Recipe, repo: str, allowed: Sequence[str]) -> Iterator[str]:
     size = sum(file.size for file in files if file.name in send)
     yield f"{len(files):,} files, {sum(file.size for file in files):,} bytes; to send: {len(send):,}, {size:,} bytes"
     yield from _notes(files)
-    yield "checked: the run is finished, sizes, licences, no secret in card, recipe and lockfile"
+    yield "checked: the run is finished, sizes, licences, no secret in card, report and recipe"
     yield "publishing also checks: every promise (verify), secrets in the data, what the Hub holds, digests afterwards"
 
 
@@ -126,7 +120,7 @@ def _notes(files: Sequence[File]) -> Iterator[str]:
         mean = sizes[folder] / count
         if count > 1 and mean < SMALL_BYTES:
             yield (
-                f"note: {folder}: {count:,} files of {mean / 1e6:.1f} MB on average are small for the Hub; "
+                f"note: {folder}: {count:,} files of {mean:,.0f} bytes on average are small for the Hub; "
                 "export.shard_bytes (256 MB by default) makes fewer"
             )
         if count > FOLDER_FILES:
@@ -146,9 +140,9 @@ def publish(
     run_dir = recipe.run_path
     check_licenses(recipe, allowed)
     files = collect(recipe, hub.repo)
-    check_texts(_texts(files))
     _check_promises(run_dir, files, say)
-    check_data(_data(files), say)
+    say(f"searching {len(files):,} files for secrets")
+    check_secrets(files)
     ledger = Ledger(run_dir, hub.repo)
     digests = {file.name: ledger.sha256.get(file.digest) or file.sha256() for file in files}
     with our_client():
@@ -162,14 +156,6 @@ def publish(
     if {**ledger.published, **entry} != ledger.published:
         ledger.write({**entry, "files": {file.name: file.digest for file in files}})
     return version
-
-
-def _texts(files: Iterable[File]) -> list[File]:
-    return [file for file in files if "/" not in file.name]
-
-
-def _data(files: Iterable[File]) -> list[File]:
-    return [file for file in files if "/" in file.name]
 
 
 def _check_promises(run_dir: Path, files: Iterable[File], say: Callable[[str], None]) -> None:
@@ -188,8 +174,8 @@ def _check_promises(run_dir: Path, files: Iterable[File], say: Callable[[str], N
     recorded = {
         n: about["digest"] for units in run.records.values() for r in units.values() for n, about in r.files.items()
     }
-    for file in _data(files):
-        if recorded.get(f"dataset/{file.name}") != file.digest:
+    for file in files:
+        if isinstance(file.source, Path) and recorded.get(str(file.source.relative_to(run_dir))) != file.digest:
             raise RunError(f"{file.name}: its record is not the manifest's: run the recipe again, then publish")
 
 
@@ -198,7 +184,7 @@ def _check_repository(hub: Hub, remote: Remote, private: bool, tag: str | None) 
     if private and not remote.private:
         raise UserError(f"{hub.url} is public: make it private on its page first, or leave out --private")
     ours = {RECIPE, LOCKFILE} <= remote.files.keys()
-    strange = sorted(name for name in remote.files if name not in THE_HUBS_OWN)
+    strange = sorted(name for name in remote.files if name not in BESIDE)
     if strange and not ours:
         raise UserError(
             f"{hub.url} holds files that speechmill did not publish ({', '.join(strange[:3])}): choose another --repo"
@@ -214,6 +200,7 @@ def _send(
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     made: dict[str, CommitOperationAdd] = {}
+    done: set[str] = set()  # what the Hub has acknowledged
 
     def operation(file: File) -> CommitOperationAdd:
         if file.name not in made:
@@ -225,8 +212,8 @@ def _send(
         return [file for file in files if not file.is_there(remote.files.get(file.name), digests[file.name])]
 
     def choose(remote: Remote) -> list[Operation]:
-        gone = [name for name in sorted(remote.files) if SHARD.fullmatch(name) and name not in digests]
-        differ = differing(remote)
+        gone = [name for name in sorted(remote.files) if OURS.fullmatch(name) and name not in {*digests, *done}]
+        differ = [file for file in differing(remote) if file.name not in done]
         first, card = [f for f in differ if f.name != CARD], [f for f in differ if f.name == CARD]
         operations: list[Operation] = [operation(file) for file in first]
         operations += [CommitOperationDelete(name, is_folder=False) for name in gone]
@@ -235,34 +222,29 @@ def _send(
     def send(alike: list[File]) -> None:
         for file in alike:
             hub.send(operation(file))
-        ledger.write(
-            {
-                "accepted": alike[0].name,
-                "digest": alike[0].digest,
-                "sha256": digests[alike[0].name],
-                "bytes": alike[0].size,
-            }
-        )
+        one = alike[0]
+        ledger.write({"accepted": one.name, "digest": one.digest, "sha256": digests[one.name], "bytes": one.size})
 
     missing = differing(hub.look())
-    alike: dict[str, list[File]] = {}  # files of one content are sent as one
-    for file in _data(missing):
-        alike.setdefault(digests[file.name], []).append(file)
     say(f"sending {len(missing):,} of {len(files):,} files, {sum(file.size for file in missing):,} bytes")
+    alike: dict[str, list[File]] = {}  # files of one content are sent as one
+    for file in missing:
+        if not file.is_text:
+            alike.setdefault(digests[file.name], []).append(file)
     pool = ThreadPoolExecutor(THREADS)
     try:
-        for done in as_completed([pool.submit(send, some) for some in alike.values()]):
-            done.result()
+        for sent in as_completed([pool.submit(send, some) for some in alike.values()]):
+            sent.result()
     finally:
         pool.shutdown(cancel_futures=True)
-    while hub.commit(choose, f"speechmill publish: {len(missing)} files"):
-        pass
+    while operations := hub.commit(choose, f"speechmill publish: {len(missing)} files"):
+        done |= {one.path_in_repo for one in operations}
 
 
 def _compare(hub: Hub, remote: Remote, files: Sequence[File], digests: Mapping[str, str]) -> None:
     """Raise RunError unless the Hub holds our files with our digests, and no other shards."""
     wrong = [file.name for file in files if not file.is_there(remote.files.get(file.name), digests[file.name])]
-    wrong += [name for name in remote.files if SHARD.fullmatch(name) and name not in digests]
+    wrong += [name for name in remote.files if OURS.fullmatch(name) and name not in digests]
     if wrong:
         raise RunError(
             f"{hub.url} at {remote.commit[:7]} does not hold what was sent: {', '.join(wrong[:SHOWN])}"

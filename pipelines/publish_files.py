@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoFile
 
 CARD, RECIPE, LOCKFILE = "README.md", "recipe.yaml", "mixture.json"
+TEXTS = frozenset([".md", ".yaml", ".json", ".html"])  # small: they go with a commit
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,16 @@ class File:
     def open(self) -> Any:
         """Return what `CommitOperationAdd` takes."""
         return self.source if isinstance(self.source, bytes) else str(self.source)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a text file: the card, the report, the recipe."""
+        return Path(self.name).suffix in TEXTS
+
+    @property
+    def is_shard(self) -> bool:
+        """Whether it is a file of rows."""
+        return self.name.endswith(".parquet")
 
     @cached_property
     def content(self) -> bytes:
@@ -112,7 +123,7 @@ def manifest_files(run_dir: Path) -> dict[str, Mapping[str, Any]]:
 
 
 def collect(recipe: Recipe, repo: str) -> list[File]:
-    """Return what is published, in the order it is: recipe, lockfile, data, card."""
+    """Return what is published, in the order it is: recipe, lockfile, data, pictures and report, card."""
     run_dir = recipe.run_path
     files = manifest_files(run_dir)
     card = (run_dir / "dataset" / CARD).read_text(encoding="utf-8")

@@ -55,7 +55,9 @@ PLACES: dict[str, Any] = {
         "augment": {"noise_folder"},
     },
     "quantize": {"model", "whisper"},
-    "noise": {"recordings"},
+    "rewrite": {"template"},
+    "answer": {"template"},
+    "noise": {"recordings": True, "refusals": {"template"}},
     "sources": {"__all__": {"path"}},
     "llms": {"__all__": {"base_url", "api_key_env"}},
 }
@@ -166,7 +168,9 @@ class Recipe(Options):
     def _answers_are_let_through(self) -> Recipe:
         rule, how = self.filter.find(AnswerRule), self.answer and self.answer.how
         if rule and how == "own":
-            raise ValueError("answer.how: own throws the sources' answers away: drop filter.rules.answer, which judges them")
+            raise ValueError(
+                "answer.how: own throws the sources' answers away: drop filter.rules.answer, which judges them"
+            )
         if rule and ((how == "mend" and rule.boilerplate) or (how == "spoken" and rule.speakable)):
             option = "boilerplate" if how == "mend" else "speakable"
             raise ValueError(
@@ -215,6 +219,7 @@ def load_recipe(path: Path, changes: Sequence[str] = (), run_dir: str | None = N
     if published := where.startswith("hf:"):
         from pipelines.hub import fetch_recipe  # loads the Hub's client
 
+        where = f"hf://{where.removeprefix('hf:').lstrip('/')}"  # of its two slashes a Path has lost one
         path = fetch_recipe(where)
     try:
         raw = _parse_yaml(path.read_text(encoding="utf-8"), str(path))
