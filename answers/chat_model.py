@@ -63,8 +63,15 @@ class ChatModel(OpenAILLM):  # type: ignore[misc]  # distilabel has no types
         match said:
             case {"usage": {"prompt_tokens": int() as prompt_tokens, "completion_tokens": int() as completion_tokens}}:
                 tokens = (prompt_tokens, completion_tokens)
-        reply = Reply(
-            content or "", str(choice.get("finish_reason") or ""), str(said.get("model") or self.model), tokens
+        text, finish, model = (
+            _writable(str(told or ""))
+            for told in (content, choice.get("finish_reason"), said.get("model") or self.model)
         )
+        reply = Reply(text, finish, model, tokens)
         statistics = {"input_tokens": [reply.prompt_tokens], "output_tokens": [reply.completion_tokens]}
         return {"generations": [reply.text], "statistics": statistics, "reply": reply}
+
+
+def _writable(text: str) -> str:
+    """Return a text with U+FFFD for each half of a surrogate pair, which JSON can hold and UTF-8 cannot."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -55,6 +55,11 @@ def other_language(text: str, expected: Collection[str]) -> str | None:
     return None if language in (*expected, "und") else language
 
 
+def unwritable(text: str) -> str | None:
+    """Return whether a text holds what no text should: a NUL, or the sign for what could not be read."""
+    return "unwritable" if "\0" in text or "\ufffd" in text else None
+
+
 def answer_flaw(text: str, prompt: str, languages: Collection[str], how: str) -> str | None:
     """Return what is wrong with an answer to a prompt; None for a good one.
 
@@ -64,6 +69,8 @@ def answer_flaw(text: str, prompt: str, languages: Collection[str], how: str) ->
     """
     if not any(map(str.isalnum, text)):
         return "empty"
+    if flaw := unwritable(text):
+        return flaw
     if how != "own" and (found := _ABOUT_ITSELF.search(text)):
         return f"meta:{found[0].strip()}"
     if found_phrase := boilerplate(text):
@@ -91,6 +98,8 @@ def rewrite_flaw(text: str, original: str) -> str | None:
     """
     if not any(map(str.isalnum, text)):
         return "empty"
+    if flaw := unwritable(text):
+        return flaw
     if found := _ABOUT_ITSELF.search(text):
         return f"meta:{found[0].strip()}"
     if (found := _REPLY.search(text)) and not _REPLY.search(original):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from answers.checks import other_language
+from answers.checks import other_language, unwritable
 from filters.speakable import unspeakable
 
 
@@ -215,9 +215,9 @@ _EXCLAMATION_WORDS = 6
 def refusal_flaw(text: str, most_words: int = MOST_WORDS) -> str | None:
     """Return what is wrong with a reply, as kind or "kind:evidence"; None for one that is good.
 
-    Kinds: empty, meta (talk about the reply), unspeakable, language (not English), unfinished, length, machine (says
-    what it is), pretends (to have heard something), policy (refuses for another reason), not_a_refusal, answers (says
-    something that has nothing to do with hearing).
+    Kinds: empty, unwritable, meta (talk about the reply), unspeakable, language (not English), unfinished, length,
+    machine (says what it is), pretends (to have heard something), policy (refuses for another reason),
+    not_a_refusal, answers (says something that has nothing to do with hearing).
 
     >>> refusal_flaw("Sorry, that was all static. Could you say it again?")
     >>> refusal_flaw("I'm sorry, but I can't help with that.")
@@ -228,6 +228,8 @@ def refusal_flaw(text: str, most_words: int = MOST_WORDS) -> str | None:
     words = len(text.split())
     if not any(map(str.isalpha, text)):
         return "empty"
+    if flaw := unwritable(text):
+        return flaw
     if found := _META.search(text):
         return f"meta:{found[0].strip()}"
     if said := unspeakable(text):

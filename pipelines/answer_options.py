@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
@@ -21,13 +22,13 @@ USUAL = tuple(reason for reason in MENDABLE if reason.removeprefix("speakable:")
 
 
 def _template_of(task: str) -> AfterValidator:
-    """Return the check that a template is there, and uses only what its task gives it."""
+    """Return the check that a template is there, and uses only what its task gives it; paths become absolute."""
 
     def check(name: str) -> str:
         from answers.templates import GIVEN, find_request  # loads Jinja2, for who names a template
 
         find_request(name).check(GIVEN[task])
-        return name
+        return str(Path(name).absolute()) if name.endswith(".j2") else name
 
     return AfterValidator(check)
 

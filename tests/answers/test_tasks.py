@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from answers.chat_model import ChatModel
 from answers.refusal_requests import SITUATIONS, draw_refusal_request
+from answers.reply import Reply
 from answers.tasks import Own, Refusal, Rewording, Rewrite, unwrapped
 from answers.templates import GIVEN, find_request
 from noise import NOISE_KINDS
@@ -129,3 +131,14 @@ def test_a_file_with_variables_of_another_task_is_refused(tmp_path: Path) -> Non
     assert Rewrite(file=str(mine)).format_input({"text": "a", "problem": "b"}) == [
         {"role": "user", "content": "Shorter: a"}
     ]
+
+
+def test_half_a_surrogate_pair_neither_ends_a_run_nor_gets_into_a_row() -> None:
+    model = ChatModel(model="m", base_url="http://127.0.0.1", api_key="none")
+    said = {"choices": [{"message": {"content": "It is \ud83d here."}, "finish_reason": "stop"}], "model": "\udc00"}
+    reply = Reply.load(model._read(said)["reply"].dump())
+    assert reply.text.startswith("It is \ufffd") and reply.model.startswith("\ufffd")
+    asked = {"messages": [{"role": "user", "content": "Where?"}], "languages": ("en",)}
+    assert Own().format_output(reply.text, asked)["flaw"] == "unwritable"
+    whole = {"choices": [{"message": {"content": "Good \U0001f600"}}]}
+    assert model._read(whole)["reply"].text == "Good \U0001f600"
