@@ -83,7 +83,7 @@ def _walk(plain: Any, places: Any, before: str) -> Iterator[tuple[dict[str, Any]
         for name, item in items:
             yield from _walk(item, places["__all__"], f"{before}{name}.")
         return
-    for key in places:
+    for key in places if isinstance(places, dict) else sorted(places):
         if key not in plain:
             continue
         if isinstance(places, dict) and isinstance(places[key], dict | set):
