@@ -43,8 +43,8 @@ def choose(seen: Seen, rows: Rows) -> list[Choice]:
             mine = pool.filter(pl.col("task").cast(pl.String) == task)
             for row in _of_task(_with_length(mine), heard):
                 chosen.setdefault((task, row["id"]), _choice(name, row))
-                heard[row["voice"]] += 1
-    for name, pool in pools:
+                heard[row["voice"]] += task != "text_only"
+    for name, pool in [*pools, ("", _unmixed(rows))]:  # a voice may speak nothing that a mixture took
         speech = pool.filter(pl.col("kind").is_null() & (pl.col("task").cast(pl.String) != "text_only"))
         for row in _of_new_voices(_with_length(speech), heard):
             chosen.setdefault((row["task"], row["id"]), _choice(name, row))
@@ -56,11 +56,16 @@ def _pools(seen: Seen, rows: Rows) -> Iterator[tuple[str, pl.DataFrame]]:
     """Yield each mixture with its rows; before there is any, all rows, each with the first task it may serve."""
     if seen.outputs.has("mix"):
         yield from chosen_rows(seen, rows)
-        return
-    shapes = rows.table.select("exchanges", "answered", pl.col("kind", "rung").is_not_null())
+    else:
+        yield "", _unmixed(rows)
+
+
+def _unmixed(rows: Rows) -> pl.DataFrame:
+    """Return all rows that may serve a task, each with the first that it may."""
+    shapes = rows.table.select("exchanges", "answered", *(pl.col(name).is_not_null() for name in ("kind", "rung")))
     serves = {shape: _first_task(Shape(*shape)) for shape in shapes.unique().iter_rows()}
     tasks = pl.Series("task", [serves[shape] for shape in shapes.iter_rows()], pl.String)
-    yield "", rows.table.with_columns(tasks).filter(pl.col("task") != "")
+    return rows.table.with_columns(tasks).filter(pl.col("task") != "")
 
 
 def _first_task(shape: Shape) -> str:
@@ -88,7 +93,10 @@ def _of_task(rows: pl.DataFrame, heard: Counter[str]) -> Iterator[dict[str, Any]
 
 
 def _of_new_voices(rows: pl.DataFrame, heard: Counter[str]) -> Iterator[dict[str, Any]]:
-    new = rows.filter(pl.col("voice").is_not_null() & ~pl.col("voice").cast(pl.String).is_in([v for v in heard if v]))
+    new = rows.filter(
+        pl.col("voice").is_not_null()
+        & ~pl.col("voice").cast(pl.String).is_in([voice for voice, times in heard.items() if voice and times])
+    )
     firsts = new.group_by("voice").agg(pl.all().sort_by("id").first()).sort("id")
     yield from firsts.head(MOST_VOICES).to_dicts()
 

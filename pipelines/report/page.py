@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +144,8 @@ def _rejects(seen: Seen) -> list[tuple[str, str, int, list[Rejected]]]:
     for step, counts in seen.funnel.steps.items():
         samples = sample_rejects(seen.folder / step / "rejects", SAMPLE_REJECTS) if counts["rejected"] else {}
         for reason, rows in sorted(counts["rejected"].items(), key=lambda pair: -pair[1]):
-            found.append((step, reason, rows, samples.get(reason, [])))
+            said = [] if reason.startswith("filter.private") else samples.get(reason, [])  # the page is published
+            found.append((step, reason, rows, said))
     return found
 
 
@@ -163,19 +164,15 @@ def _filters(samples: list[Any]) -> dict[str, list[str]]:
 def _charts(seen: Seen, rows: Rows, texts: Texts | None, tokens: Tokens) -> dict[str, Markup]:
     """Return the charts, by name; those alone that something is known for."""
     drawn: dict[str, tuple[charts.Draw, str, tuple[float, float]]] = {}
-    small, wide = (3.7, 2.1), (7.6, 2.2)
+    small, wide, narrow = (3.7, 2.1), (8.0, 2.4), (3.7, 2.4)
 
     def add(name: str, draw: charts.Draw, described: str, inches: tuple[float, float] = small) -> None:
         drawn[name] = (draw, described, inches)
 
-    add("funnel", charts.funnel_bars(seen.funnel), _funnel_in_words(seen.funnel), wide)
-    if lock := seen.lock():
-        add(
-            "mixtures",
-            charts.mixture_bars(lock),
-            "Each mixture as a bar of its parts; the table has the numbers.",
-            wide,
-        )
+    for suffix, inches in (("", wide), (" narrow", narrow)):
+        add(f"funnel{suffix}", charts.funnel_bars(seen.funnel), _funnel_in_words(seen.funnel), inches)
+        if lock := seen.lock():
+            add(f"mixtures{suffix}", charts.mixture_bars(lock), _mixtures_in_words(lock), inches)
     if texts:
         add("length", charts.histogram(texts.length, "BPE tokens of the longest prompt"), _in_words(texts.length))
         add("english", charts.histogram(texts.english, "probability of English"), _in_words(texts.english))
@@ -190,9 +187,9 @@ def _charts(seen: Seen, rows: Rows, texts: Texts | None, tokens: Tokens) -> dict
         used = int((heard.used > 0).sum())
         words = f"{used} of {len(heard.used)} codes are used; perplexity {heard.perplexity:.0f}"
         add(f"used {label}", charts.ranked(heard.used.tolist(), "codes, most frequent first"), words)
-        runs = {str(n) if n < LONGEST_RUN else f"{n}+": int(heard.runs[n]) for n in range(1, LONGEST_RUN + 1, 1)}
+        runs = {str(n) if n < LONGEST_RUN else f"{n}+": int(heard.runs[n]) for n in range(2, LONGEST_RUN + 1)}
         said = f"{heard.repeat_share:.1%} of the tokens repeat the one before"
-        add(f"runs {label}", charts.bars(_few(runs), "times that a token stands in a row"), said)
+        add(f"runs {label}", charts.bars(_few(runs), "how often a token stands in a row, from twice on"), said)
         if what == "speech":
             rates = np.array(heard.rates)
             spread = Histogram(_edges(rates, low=False), {"utterances": count_between(rates, _edges(rates, low=False))})
@@ -230,3 +227,10 @@ def _funnel_in_words(funnel: Funnel) -> str:
     return "; ".join(
         f"{step} kept {counts['rows_kept']:,} of {counts['rows_in']:,}" for step, counts in funnel.steps.items()
     )
+
+
+def _mixtures_in_words(lock: Mapping[str, Any]) -> str:
+    parts = {
+        name: (f"{p} {about['chosen']:,}" for p, about in m["parts"].items()) for name, m in lock["mixtures"].items()
+    }
+    return "; ".join(f"{name}: {', '.join(said)}" for name, said in parts.items())

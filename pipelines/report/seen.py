@@ -98,7 +98,7 @@ def look_at(recipe: Recipe) -> Seen:
         whys += [f"to be made again: {u.why}" for u in plan.units if u.state == "stale" and not plan.waits_for][:1]
         units = None if plan.waits_for else len(plan.units)
         states[plan.key] = State(plan.key, units, len(done), "; ".join(whys))
-    if not outputs.has("read") and not outputs.has("read.speech"):
+    if not outputs.sources():
         raise UserError(f"{recipe.run_path} has read nothing yet: run the recipe first")
     return Seen(recipe, outputs, states)
 
