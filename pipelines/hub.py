@@ -144,10 +144,13 @@ class Hub:
         """Where people look at it."""
         return f"{self._api.endpoint}/datasets/{self.repo}"
 
-    def create(self, private: bool) -> None:
-        """Create the repository unless it is there. Raises UserError where the token may not."""
+    def check_token(self) -> None:
+        """Raise UserError where there is no token; whether it may publish is seen when the repository is made."""
         if get_token() is None:
             raise UserError("there is no token of the Hub: set HF_TOKEN, or log in with `hf auth login`")
+
+    def create(self, private: bool) -> None:
+        """Create the repository unless it is there. Raises UserError where the token may not."""
         self._settle(
             "creating the repository",
             lambda: self._api.create_repo(**self._repo, private=private or None, exist_ok=True),

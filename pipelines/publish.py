@@ -135,15 +135,24 @@ def publish(
     Raises UserError where something may not be published, RunError where a promise is broken, the Hub stays away, or
     holds something else in the end.
     """
-    from pipelines.hub import our_client
-
-    run_dir = recipe.run_path
     check_licenses(recipe, allowed)
+    hub.check_token()
     files = collect(recipe, hub.repo)
-    _check_promises(run_dir, files, say)
+    _check_promises(recipe.run_path, files, say)
     say(f"searching {len(files):,} files for secrets")
     check_secrets(files)
-    ledger = Ledger(run_dir, hub.repo)
+    return upload(files, Ledger(recipe.run_path, hub.repo), hub, private, tag, say)
+
+
+def upload(
+    files: Sequence[File], ledger: Ledger, hub: Hub, private: bool, tag: str | None, say: Callable[[str], None]
+) -> str:
+    """Send files that have been checked, compare what the Hub then holds, tag it; returns the tag.
+
+    Raises UserError and RunError, as `publish` does.
+    """
+    from pipelines.hub import next_version, our_client
+
     digests = {file.name: ledger.sha256.get(file.digest) or file.sha256() for file in files}
     with our_client():
         hub.create(private)
@@ -151,7 +160,8 @@ def publish(
         _send(hub, ledger, files, digests, say)
         remote = hub.look()
         _compare(hub, remote, files, digests)
-        version = _tag(hub, remote, tag, recipe)
+        version = tag or next_version(hub.tags(), remote.commit)
+        hub.tag(version, remote.commit, f"{hub.repo} {version}, published by speechmill")
     entry = {"published": hub.repo, "commit": remote.commit, "tag": version}
     if {**ledger.published, **entry} != ledger.published:
         ledger.write({**entry, "files": {file.name: file.digest for file in files}})
@@ -250,12 +260,3 @@ def _compare(hub: Hub, remote: Remote, files: Sequence[File], digests: Mapping[s
             f"{hub.url} at {remote.commit[:7]} does not hold what was sent: {', '.join(wrong[:SHOWN])}"
             f"{f' and {len(wrong) - SHOWN} more' if len(wrong) > SHOWN else ''}. Publish again, alone."
         )
-
-
-def _tag(hub: Hub, remote: Remote, tag: str | None, recipe: Recipe) -> str:
-    """Name the version: the tag that was asked for, or v1, v2 and so on; the same content keeps its name."""
-    from pipelines.hub import next_version
-
-    version = tag or next_version(hub.tags(), remote.commit)
-    hub.tag(version, remote.commit, f"{recipe.name}, published by speechmill")
-    return version

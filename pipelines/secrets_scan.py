@@ -33,6 +33,7 @@ PATTERNS: Mapping[str, str] = {
     "password in a URL": r"\b[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s/:@\"'<>]{1,64}:[^\s/@\"'<>]{3,128}@[A-Za-z0-9\[]",
 }
 ANY = "|".join(f"(?:{pattern})" for pattern in PATTERNS.values())
+_ANY = re.compile(ANY, re.ASCII)
 _EACH = {name: re.compile(pattern, re.ASCII) for name, pattern in PATTERNS.items()}
 # What documentation writes in their place: AWS's own examples, and passwords that nobody has.
 _EXAMPLE_KEY = re.compile(r"EXAMPLE|(.)\1{7}|x{6}|0123456789|1234567890", re.IGNORECASE)
@@ -79,10 +80,9 @@ def secrets(text: str) -> list[tuple[str, str]]:
 
 def scan_text(file: str, text: str) -> Iterator[Finding]:
     """Yield the secrets of a text file, with their lines."""
-    lines = _MEDIA.sub("", text).splitlines()
-    for index in pc.indices_nonzero(pc.match_substring_regex(pa.array(lines, pa.string()), ANY)).to_pylist():
-        for what, redacted in secrets(lines[index]):
-            yield Finding(file, None, f"line {index + 1}", what, redacted)
+    for number, line in enumerate(_MEDIA.sub("", text).splitlines(), 1):
+        for what, redacted in secrets(line) if _ANY.search(line) else ():
+            yield Finding(file, None, f"line {number}", what, redacted)
 
 
 def scan_parquet(file: str, path: Path) -> Iterator[Finding]:
