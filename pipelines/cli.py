@@ -124,7 +124,7 @@ def run(
     _execute(load(recipe, set_ or [], run_dir), None, workers, address)
 
 
-def _verb(step: str, about: str) -> None:
+def _verb(step: str, about: str, of: str = "quickstart") -> None:
     """Add the verb of a step: it makes the step, and what it needs that is not there yet."""
 
     def command(
@@ -136,14 +136,16 @@ def _verb(step: str, about: str) -> None:
     ) -> None:
         _execute(load(recipe, set_ or [], run_dir), step, workers, address)
 
-    example = f"Example: speechmill {step} configs/quickstart.yaml"
+    example = f"Example: speechmill {step} configs/{of}.yaml"
     command.__doc__ = f"{about}\n\nWhat it needs and is not there yet is made first.\n\n{example}"
     app.command(step)(command)
 
 
 _verb("read", "Read the sources into shards of rows; broken records go to read/rejects.")
 _verb("score", "Measure each row: BPE length, language, speakability, duplicate key.")
+_verb("rewrite", "Put prompts that are almost speakable in words, by a language model.", "instruct_s2s")
 _verb("filter", "Keep the rows that can be spoken, by the recipe's rules.")
+_verb("answer", "Write the answers anew, by a language model: spoken, mended or its own.", "instruct_s2s")
 _verb("tts", "Speak every user message.")
 _verb("quantize", "Turn the speech into sound tokens.")
 _verb("noise", "Make inaudible rows with refusals.")

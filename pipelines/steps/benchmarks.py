@@ -24,7 +24,7 @@ from pipelines.errors import UserError
 from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
 from pipelines.options import Source
 from pipelines.recipe import SCORED_BY, Recipe
-from pipelines.row import ROW, user_turns
+from pipelines.row import ROW, Row, user_turns
 from pipelines.rules import BenchmarkRule
 from pipelines.shapes import BadRecord, checked, find_shape
 from pipelines.shards import Counts, read_table, to_json
@@ -127,7 +127,8 @@ def _find_overlap(job: Job) -> Outcome:
     index = Index.from_table(read_table(job.input(2)))
     benchmarks = read_table(job.input(1), columns=["benchmark"])["benchmark"].to_pylist()
     first = {name: benchmarks.index(name) for name in dict.fromkeys(benchmarks)}
-    table = read_table(job.input(), ["id", "source", "index", "messages", "normalised", "unspeakable", "private"])
+    columns = ["id", "source", "index", "messages", "generated", "normalised", "unspeakable", "private"]
+    table = read_table(job.input(), columns)
     rows = pl.DataFrame({name: pl.Series(table[name]) for name in ("normalised", "unspeakable", "private")})
     hits = find_hits(index, rows["normalised"].fill_null("").to_list())
     other = (
@@ -140,6 +141,9 @@ def _find_overlap(job: Job) -> Outcome:
         messages = table["messages"].filter(pa.array(other)).to_pylist()
         spoken = [" ".join(normalise(spoken_form(text)) for _, text in user_turns(m)) for m in messages]
         hits[np.flatnonzero(other)] = find_hits(index, spoken)
+    rewritten = np.flatnonzero(table["generated"].is_valid().to_numpy() & (hits < 0))
+    if rewritten.size:  # other words do not make another question of it
+        hits[rewritten] = find_hits(index, [_as_read(row) for row in table.take(pa.array(rewritten)).to_pylist()])
     found = pa.array(
         [f"{benchmarks[hit]}:{hit - first[benchmarks[hit]]}" if hit >= 0 else None for hit in hits.tolist()],
         pa.string(),
@@ -149,6 +153,12 @@ def _find_overlap(job: Job) -> Outcome:
     hit_rows = hit_rows.append_column("benchmark", found.drop_null())
     job.staged.table(_hits_file(job.unit.name), hit_rows)
     return Outcome(Counts(rows.height, rows.height), {"hits": hit_rows.num_rows})
+
+
+def _as_read(row: Row) -> str:
+    """Return what a row's user says, normalised, as it was before a language model put it in other words."""
+    originals = {note["turn"]: note["original"] for note in row["generated"]}
+    return " ".join(normalise(originals.get(turn, text)) for turn, text in user_turns(row["messages"]))
 
 
 def _report_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import time
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +15,7 @@ import yaml
 from pipelines.recipe import Recipe
 from pipelines.row import ROW, Row
 from tests.answers.loopback_chat import QUICK, LoopbackChat, Messages, at_random
-from tests.conftest import assert_done, content, recipe_of, speechmill
+from tests.conftest import ROOT, assert_done, command, content, recipe_of, speechmill
 from tests.pipelines.llm_runs import asking_recipe, chat_row, do, made, rejected
 
 AI = "As an AI language model, I cannot taste it. It is sour."
@@ -154,22 +158,52 @@ def test_the_same_bytes_whatever_concurrency_and_weather(tmp_path: Path) -> None
     assert found[0] == found[1]
 
 
+def command_recipe(folder: Path, base_url: str, **llm: object) -> Path:
+    """Write a recipe that rewrites prompts and answers, for the command."""
+    folder.mkdir(parents=True)
+    llms = {"m": {"base_url": base_url, "model": "m", **QUICK, **llm}}
+    asked = {"rewrite": {"llm": "m"}, "answer": {"llm": "m", "how": "spoken"}}
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe_of(run_dir=str(folder / "run"), llms=llms, **asked)))
+    return path
+
+
+def asked_content(path: Path) -> dict[str, str]:
+    """Return digests of all that the two passes left, but costs."""
+    return {
+        name: digest
+        for name, digest in content(path.parent / "run").items()
+        if name.split("/")[0] in ("rewrite", "answer")
+    }
+
+
 def test_workers_make_the_same_bytes_and_together_keep_the_limit(tmp_path: Path) -> None:
-    made_by = {}
-    for workers in (0, 2):
-        folder = tmp_path / str(workers)
-        folder.mkdir()
-        with LoopbackChat(latency_s=0.05) as server:
-            llms = {"m": {"base_url": server.base_url, "model": "m", **QUICK, "concurrency": 4}}
-            asked = {"rewrite": {"llm": "m"}, "answer": {"llm": "m", "how": "spoken"}}
-            recipe = recipe_of(run_dir=str(folder / "run"), llms=llms, **asked)
-            (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-            assert_done(speechmill("tts", folder / "recipe.yaml", "--workers", str(workers)))
-            assert 3 <= server.most_at_once <= 4
-        made_by[workers] = {
-            name: digest
-            for name, digest in content(folder / "run").items()
-            if name.split("/")[0] in ("rewrite", "answer")
-        }
-    assert made_by[0] == made_by[2]
-    assert len(made_by[0]) >= 40  # shards, rejects, records
+    found = []
+    for workers, concurrency in ((0, 4), (2, 4), (2, 1)):
+        with LoopbackChat(latency_s=0.03) as server:
+            path = command_recipe(tmp_path / f"{workers}of{concurrency}", server.base_url, concurrency=concurrency)
+            assert_done(speechmill("answer", path, "--workers", str(workers)))
+            assert server.most_at_once == concurrency
+        found.append(asked_content(path))
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) >= 40  # shards, rejects, records
+
+
+def test_a_killed_command_goes_on_and_asks_nothing_again_that_was_answered(tmp_path: Path) -> None:
+    with LoopbackChat() as server:
+        undisturbed = command_recipe(tmp_path / "undisturbed", server.base_url)
+        assert_done(speechmill("answer", undisturbed, "--workers", "0"))
+    with LoopbackChat(latency_s=0.1) as server:
+        path = command_recipe(tmp_path / "killed", server.base_url, concurrency=2)
+        kills = 0
+        for answers in (5, 70):
+            process = subprocess.Popen(command("answer", path, "--workers", "0"), cwd=ROOT, stdout=subprocess.DEVNULL)
+            while process.poll() is None and server.answered.total() < answers:
+                time.sleep(0.01)
+            process.kill()
+            kills += process.wait() == -signal.SIGKILL
+        assert kills == 2
+        assert_done(speechmill("answer", path, "--workers", "0"))
+        asked = Counter((body["messages"][-1]["content"], body["seed"]) for body in server.bodies)
+    assert 0 <= asked.total() - len(asked) <= 2 * kills  # what was under way at a kill, on two connections
+    assert asked_content(path) == asked_content(undisturbed)

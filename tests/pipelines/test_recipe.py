@@ -146,9 +146,9 @@ def test_the_reference_names_every_option_and_rule() -> None:
     assert "did you mean tts?" in speechmill("steps", "ttts").stderr
 
 
-HELP = ["run", "read", "score", "filter", "tts", "quantize", "noise", "mix", "export", "plan", "status", "verify",
-        "fit-codebook", "compare-paths", "extract-speaker", "steps", "funnel", "explain-text", "tokens",
-        "extend-tokenizer"]  # fmt: skip
+HELP = ["run", "read", "score", "rewrite", "filter", "answer", "tts", "quantize", "noise", "mix", "export", "plan",
+        "status", "verify", "fit-codebook", "compare-paths", "extract-speaker", "steps", "funnel", "explain-text",
+        "tokens", "extend-tokenizer"]  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", HELP)

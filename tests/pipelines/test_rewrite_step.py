@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from answers.templates import find_request
 from pipelines.errors import RunError, UserError
 from pipelines.recipe import Recipe
 from pipelines.row import Row
 from pipelines.steps.rewrite import PASS, judged, single_row_rules
-from tests.answers.loopback_chat import LoopbackChat, Messages, at_random
+from tests.answers.loopback_chat import QUICK, LoopbackChat, Messages, at_random
+from tests.conftest import assert_done, recipe_of, speechmill
 from tests.pipelines.llm_runs import asking_recipe, chat_row, do, made, scored
 
 LIST = "Sort these by size:\n- pears\n- apples\n- 12 plums"
@@ -221,3 +224,27 @@ def test_a_changed_template_or_model_does_the_pass_again_and_another_address_doe
     mine.write_text("{% block user %}Say: {{ text }}{% endblock %}")
     find_request.cache_clear()  # as in another process
     assert PASS.options(recipe_with(tmp_path, here, template=str(mine))) != own
+
+
+def test_other_words_do_not_hide_a_benchmark_s_question(tmp_path: Path) -> None:
+    asked = "Which of these fruits ripens first in the valleys of northern Peru?\n- pears\n- apples\n- plums"
+    for name, texts in {"mine": [asked, LIST, PLAIN], "bench": [asked]}.items():
+        lines = [json.dumps({"prompt": text, "answer": "Yes."}) for text in texts]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    said = (
+        "Tell me what ripens earliest up north in Peru, among pears or apples or plums, of the fruits in these valleys."
+    )
+    rule = {"benchmark": {"benchmarks": [{"name": "bench", "path": "bench.jsonl"}]}}
+    with mender(Which=said) as server:
+        raw = recipe_of(
+            root=str(tmp_path), run_dir=str(tmp_path / "run"),
+            rewrite={"llm": "m"}, filter={"rules": ["speakable", rule]},
+            llms={"m": {"base_url": server.base_url, "model": "m", **QUICK}},
+            sources=[{"name": "mine", "path": "mine.jsonl"}],
+        )  # fmt: skip
+        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(raw))
+        assert_done(speechmill("filter", tmp_path / "recipe.yaml", "--workers", "0"))
+    shard = tmp_path / "run" / "filter" / "rejects" / "mine-00000.parquet"
+    (row,) = pq.read_table(shard).to_pylist()
+    assert row["messages"][0]["content"] == said and row["generated"][0]["original"] == asked
+    assert row["reject"].startswith("filter.benchmark:bench")
