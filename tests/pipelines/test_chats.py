@@ -28,7 +28,7 @@ from pipelines.steps.score import score
 from pipelines.steps.shorten import shorten
 from pipelines.tasks import written_turns
 from pipelines.verdicts import SCORES, rejects
-from tests.conftest import ROOT, assert_done, recipe_of, speechmill, write_recipe
+from tests.conftest import ROOT, assert_done, content, recipe_of, speechmill, write_recipe
 from tts.engine import Request, SpeechError, Spoken
 
 CHATS = ROOT / "tests" / "data" / "chats.jsonl"
@@ -255,6 +255,30 @@ def test_a_retry_cannot_double_a_turn(
             assert isinstance(result, Reject if texts[bad] in refused else ValueError)
 
 
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [("***", "nothing_to_say"), ("word after word " * 8, "too_long:2.5 s"), ("Refuse.", "not_spoken")],
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_what_ends_a_chat_in_speech(bad: str, reason: str, place: int) -> None:
+    texts = ["What is rain?", "Why is that?", "Thank you."]
+    texts[place] = bad
+    (row,) = rows_of([[m for text in texts for m in said(text)]], cut=None, generated=None)
+    ends = {}
+    for failed_turn in ("reject", "shorten"):
+        recipe = made(failed_turn, tts={"max_seconds": 1.0}, export={})
+        stages = tts.stages({"espeak": FakeEngine({"Refuse."}, set(), 2)}, recipe)  # type: ignore[dict-item]
+        ((_, ends[failed_turn]),) = stages.run([row])
+    assert isinstance(ends["reject"], Reject)
+    assert str(ends["reject"]).startswith(reason)
+    if place == 0:
+        assert str(ends["shorten"]) == str(ends["reject"])
+    else:
+        assert ends["shorten"]["cut"] == f"tts.{reason.partition(':')[0]} at exchange {place + 1} of 3"
+        check_speech(ends["shorten"], ends["shorten"]["spoken"])
+        assert ends["shorten"]["exchanges"] == place
+
+
 def row_length(row: Row) -> int:
     return int(score(pa.Table.from_pylist([{**row, "spoken": []}], schema=ROW), RULES, 128)["length"][0].as_py())
 
@@ -330,6 +354,7 @@ WHOLE = {
     "sources": [{"name": "own", "path": "tests/data/chats.jsonl", "license": "MIT", "turns": {"at_most": 4}}],
     "read": {"rows_per_shard": 5},
     "filter": {"rules": ["private", "speakable", "length", "language", "duplicate"]},
+    "tts": {"augment": {"share": 0.6, "speed": [0.9, 1.1], "snr_db": [0, 20]}},
     "noise": {"rows": 3, "kinds": {"sticky": 1, "pink": 1, "masked": 1}},
     "chats": {"failed_turn": "shorten", "written_turns": 0.5, "inaudible": 7},
     "mix": {
@@ -346,6 +371,23 @@ def chats_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("chats")
     assert_done(speechmill("run", write_recipe(folder, **WHOLE), "--workers", "0"))
     return folder
+
+
+def test_ray_gives_the_bytes_of_the_plain_loop(chats_run: Path, tmp_path: Path) -> None:
+    assert_done(speechmill("run", write_recipe(tmp_path, **WHOLE), "--workers", "2"))
+    assert content(tmp_path / "run") == content(chats_run / "run")
+
+
+def test_a_chat_is_said_in_one_room_and_one_noise(chats_run: Path) -> None:
+    """What augments speech is drawn for a row: its turns share speed, noise and SNR, each in noise of its own."""
+    kinds = Counter[str]()
+    for row in rows_in(chats_run / "run", "tts.augment"):
+        done = [json.loads(u["augmentation"]) if u["augmentation"] else None for u in row["spoken"]]
+        kinds["clean" if None in done else "noisy"] += len(done) > 1
+        assert len({json.dumps([d["speed"], d["noise"]]) if d else "clean" for d in done}) == 1
+        assert not any(d is None for d in done) or not any(done)
+    assert kinds["clean"]
+    assert kinds["noisy"]
 
 
 def rows_in(run: Path, step: str) -> list[Row]:
