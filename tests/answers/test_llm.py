@@ -413,9 +413,13 @@ def stored_texts(folder: Path) -> set[str]:
 
 def wait_for_more(folder: Path, count: int) -> None:
     """Wait until so many more answers are stored, 30 s at most."""
+    wait_for(folder, len(stored_texts(folder)) + count)
+
+
+def wait_for(folder: Path, count: int) -> None:
+    """Wait until so many answers are stored, 30 s at most."""
     ends_at = time.monotonic() + 30
-    enough = len(stored_texts(folder)) + count
-    while len(stored_texts(folder)) < enough and time.monotonic() < ends_at:
+    while len(stored_texts(folder)) < count and time.monotonic() < ends_at:
         time.sleep(0.02)
 
 
@@ -424,7 +428,7 @@ def test_ctrl_c_ends_the_wait_and_what_was_answered_stays(tmp_path: Path) -> Non
         llm = llm_of(server, tmp_path)
 
         def interrupt() -> None:
-            wait_for_more(tmp_path, 4)
+            wait_for(tmp_path, 4)
             os.kill(os.getpid(), signal.SIGINT)
 
         threading.Thread(target=interrupt).start()
