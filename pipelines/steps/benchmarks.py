@@ -16,12 +16,14 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from filters.decontamination import Index, build_index, find_hits
 from filters.duplicates import normalise, normalise_all
 from filters.markers import strip_markers
 from pipelines.errors import UserError
 from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
+from pipelines.messages import Texts
 from pipelines.options import Source
 from pipelines.recipe import SCORED_BY, Recipe
 from pipelines.row import ROW, Row, user_turns
@@ -117,6 +119,15 @@ def _overlap_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
     return [Unit(s.name, (s.path, PROMPTS_FILE, *index), s.rows) for s in outputs.shards(recipe.scored_by)]
 
 
+def _first_hits(index: Index, said: Texts) -> NDArray[np.int32]:
+    """Return of each row the hit of its first user message that has one by itself, or -1."""
+    hits = find_hits(index, normalise_all(said.texts))
+    result = np.full(said.n_rows, -1, np.int32)
+    backwards = np.flatnonzero(hits >= 0)[::-1]  # of several messages of a row the first is written last, and stays
+    result[said.row[backwards]] = hits[backwards]
+    return result
+
+
 def _find_overlap(job: Job) -> Outcome:
     """Write for each row of a shard the benchmark prompt that it is: "name:number", or null."""
     if INDEX_FILE not in job.unit.inputs:
@@ -127,7 +138,7 @@ def _find_overlap(job: Job) -> Outcome:
     index = Index.from_table(read_table(job.input(2)))
     benchmarks = read_table(job.input(1), columns=["benchmark"])["benchmark"].to_pylist()
     first = {name: benchmarks.index(name) for name in dict.fromkeys(benchmarks)}
-    columns = ["id", "source", "index", "messages", "generated", "normalised", "unspeakable", "private"]
+    columns = ["id", "source", "index", "messages", "exchanges", "generated", "normalised", "unspeakable", "private"]
     table = read_table(job.input(), columns)
     rows = pl.DataFrame({name: pl.Series(table[name]) for name in ("normalised", "unspeakable", "private")})
     hits = find_hits(index, rows["normalised"].fill_null("").to_list())
@@ -144,6 +155,9 @@ def _find_overlap(job: Job) -> Outcome:
     rewritten = np.flatnonzero(table["generated"].is_valid().to_numpy() & (hits < 0))
     if rewritten.size:  # other words do not make another question of it
         hits[rewritten] = find_hits(index, [_as_read(row) for row in table.take(pa.array(rewritten)).to_pylist()])
+    chats = np.flatnonzero((table["exchanges"].to_numpy() > 1) & (hits < 0))
+    if chats.size:  # nor do other turns hide it, where it is short and stands alone in one
+        hits[chats] = _first_hits(index, Texts(table["messages"].take(pa.array(chats)), "user"))
     found = pa.array(
         [f"{benchmarks[hit]}:{hit - first[benchmarks[hit]]}" if hit >= 0 else None for hit in hits.tolist()],
         pa.string(),
@@ -205,7 +219,7 @@ INDEX_PASS = Pass(
 OVERLAP_PASS = Pass(
     key="score.overlap",
     needs=(*SCORED_BY, "score.benchmarks"),
-    version=2,
+    version=3,
     options=lambda recipe: {},
     units=_overlap_units,
     run=_find_overlap,

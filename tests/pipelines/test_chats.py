@@ -127,6 +127,28 @@ def test_chats_end_before_what_cannot_be_said() -> None:
     assert table.schema == before.schema
 
 
+def test_a_benchmark_question_is_found_in_any_turn(tmp_path: Path) -> None:
+    """Also a short one, which would be no hit as a part of a longer text."""
+    asked = ["Who wrote Dracula?", "Where is Peru?"]
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps({"question": text}) + "\n" for text in asked))
+    opener, other = said("I like old novels, tell me about one."), said("And what else is worth a look?")
+    chats = [
+        [*opener, *other],
+        [*opener, *said("who wrote dracula"), *other],
+        [*opener, *said("Where is Peru?"), *said("Who wrote Dracula?")],
+        said("Who wrote Dracula?"),
+    ]
+    (tmp_path / "chats.jsonl").write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
+    rule = {"benchmark": {"benchmarks": [{"name": "asked", "path": "asked.jsonl"}]}}
+    sources = [{"name": "own", "path": "chats.jsonl", "turns": "all"}]
+    recipe = write_recipe(tmp_path, root=str(tmp_path), sources=sources, filter={"rules": [rule]})
+    assert_done(speechmill("filter", recipe, "--workers", "0"))
+    found = {row["index"]: row["reject"] for row in rows_in(tmp_path / "run", "filter/rejects")}
+    assert found == {
+        1: "filter.benchmark:asked:0", 2: "filter.benchmark:asked:1", 3: "filter.benchmark:asked:0"
+    }  # fmt: skip
+
+
 TURNS = st.sampled_from(
     [
         "What is the capital of Peru?",
