@@ -28,6 +28,7 @@ from pipelines.steps.score import score
 from pipelines.steps.shorten import shorten
 from pipelines.tasks import written_turns
 from pipelines.verdicts import SCORES, rejects
+from tests.answers.loopback_chat import QUICK, LoopbackChat
 from tests.conftest import ROOT, assert_done, content, recipe_of, speechmill, write_recipe
 from tts.engine import Request, SpeechError, Spoken
 
@@ -481,6 +482,32 @@ def test_some_user_turns_are_written_and_one_at_least_is_spoken(chats_run: Path)
             assert {at, at + 2} <= sounds
         written += len(users) - len(sounds)
     assert written > 3
+
+
+def test_what_a_model_wrote_stays_with_its_turn(tmp_path: Path) -> None:
+    """Rewritten prompts, answers and refusals in chats that are shortened and interrupted."""
+    with LoopbackChat() as server:
+        asked = {
+            "llms": {"m": {"base_url": server.base_url, "model": "m", **QUICK}},
+            "rewrite": {"llm": "m"},
+            "answer": {"llm": "m", "how": "spoken"},
+            "noise": {"rows": 3, "kinds": {"sticky": 1}, "refusals": {"llm": "m"}},
+        }
+        assert_done(speechmill("run", write_recipe(tmp_path, **{**WHOLE, **asked}), "--workers", "0"))
+    assert_done(speechmill("verify", tmp_path / "run"))
+    spoken = {row["id"]: row for row in rows_in(tmp_path / "run", "quantize")}
+    found = rows_in(tmp_path / "run", "noise.chats")
+    assert found
+    for row in found:
+        at, of = json.loads(row["inaudible"])["turn"], spoken[row["id"].removesuffix("/inaudible")]
+        tasks = {note["turn"]: note["task"] for note in row["generated"]}
+        assert tasks.pop(at + 1) == "refusal"
+        assert tasks == {n["turn"] + 2 * (n["turn"] >= at): n["task"] for n in of["generated"]}
+        for note in row["generated"]:
+            role = "user" if note["task"] == "rewrite" else "assistant"
+            assert row["messages"][note["turn"]]["role"] == role
+    assert {note["task"] for row in spoken.values() for note in row["generated"]} >= {"spoken"}
+    assert any(row["cut"] for row in spoken.values())
 
 
 def test_written_turns_speak_nothing_again(chats_run: Path, tmp_path: Path) -> None:
