@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.recipe import parse_recipe
+from pipelines.options import Exactly
+from pipelines.recipe import load_recipe, parse_recipe
 from pipelines.runner import in_this_process, run
 from pipelines.steps import passes_for
-from tests.conftest import recipe_of
+from tests.conftest import recipe_of, write_recipe
 
 PAIRS = [{"q": f"What is number {i}?", "a": f"It is {i}.", "kind": "even" if i % 2 == 0 else "odd"} for i in range(7)]
 
@@ -168,6 +169,13 @@ def test_an_exchange_within_the_border_must_be_whole(tmp_path: Path) -> None:
 def test_turns_that_cannot_be_are_one_error(turns: Any) -> None:
     with pytest.raises(UserError, match=r"sources.0.turns: .* is none of: first, all, {exactly: 2}, {at_most: 4}"):
         parse_recipe(recipe_of(sources=[{"name": "x", "path": "x.jsonl", "turns": turns}]), "test")
+
+
+def test_turns_are_set_whole_from_the_command_line(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    assert load_recipe(recipe, ["sources.examples.turns={exactly: 2}"]).sources[0].turns == Exactly(exactly=2)
+    with pytest.raises(UserError, match=r"has no options; set it whole: --set 'sources.examples.turns={exactly: 2}'"):
+        load_recipe(recipe, ["sources.examples.turns.exactly=2"])
 
 
 def test_where_and_limit(tmp_path: Path) -> None:
