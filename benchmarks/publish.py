@@ -41,12 +41,13 @@ PIECE = 1 << 20
 
 
 def storm(share: float, seed: int) -> Any:
-    """Return a plan by which a share of all calls fails, drawn from a hash of endpoint and number."""
+    """Return a plan by which one of every 1 / share calls of each endpoint fails; which, and how, is drawn."""
+    block = round(1 / share)
 
     def plan(endpoint: str, n: int) -> str:
-        draw = random.Random(f"{seed} {endpoint} {n}")
+        draw = random.Random(f"{seed} {endpoint} {n // block}")
         kinds = (*KINDS, "412") if endpoint == "commit" else KINDS
-        return draw.choice(kinds) if draw.random() < share else "good"
+        return draw.choice(kinds) if n % block == draw.randrange(block) else "good"
 
     return plan
 

@@ -221,9 +221,11 @@ class Hub:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return call()
-            except (Unsettled, RuntimeError, HfHubHTTPError, ValueError) as error:
+            except (Unsettled, RuntimeError, HfHubHTTPError, ValueError, ConnectionError, TimeoutError) as error:
                 wrapped = isinstance(error, RuntimeError) and error.__cause__ is not None  # of an upload, by the client
                 cause = error.__cause__ if wrapped else error
+                if isinstance(cause, RuntimeError | ConnectionError | TimeoutError):  # of Xet, which is not ours to see
+                    cause = Unsettled(f"{type(cause).__name__}: {cause}")
                 if not isinstance(cause, Unsettled):
                     raise self._explained(cause, what) from error
                 unsettled = cause

@@ -91,10 +91,10 @@ def whole(licenses: Iterable[str]) -> dict[str, str]:
 
     One licence is the whole's. Of several, the one that asks most is, if what the others ask goes into it: attribution
     goes into everything; two licences that ask for more than that do not mix, nor does anything with terms that the
-    table does not know: then the whole is `other`, with all names.
+    table does not know: then the whole is `other`, with all names in an id such as the Hub asks for.
 
     >>> whole(["MIT", "CC-BY-SA-4.0"]), whole(["CC-BY-SA-4.0", "CC-BY-NC-4.0"])
-    ({'license': 'cc-by-sa-4.0'}, {'license': 'other', 'license_name': 'CC-BY-NC-4.0 AND CC-BY-SA-4.0'})
+    ({'license': 'cc-by-sa-4.0'}, {'license': 'other', 'license_name': 'cc-by-nc-4.0-and-cc-by-sa-4.0'})
     """
     names = sorted({name for license in licenses for name in _easiest(license)}, key=str.lower)
     asking = [name for name in names if known(name).asks not in ("nothing", "attribution")]
@@ -103,7 +103,7 @@ def whole(licenses: Iterable[str]) -> dict[str, str]:
     mixes = len(names) == 1 or all(known(name).asks != "a look" for name in names)
     if mixes and len(ids) == 1 and ids != {"other"}:
         return {"license": ids.pop()}
-    return {"license": "other", "license_name": " AND ".join(names)}
+    return {"license": "other", "license_name": re.sub(r"[^a-z0-9.]+", "-", " and ".join(names).lower())}
 
 
 def _waits(name: str, allowed: set[str]) -> bool:

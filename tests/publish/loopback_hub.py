@@ -212,6 +212,8 @@ class LoopbackHub:
         header = yaml.safe_load(json.loads(body)["content"].split("---")[1])
         if header["license"] not in LICENSES:
             raise Refused(400, f"license {header['license']} is none of the Hub's")
+        if not re.fullmatch(r"[a-z0-9.-]+", header.get("license_name", "none")):
+            raise Refused(400, f"license_name {header['license_name']} is no id")
         return {"errors": [], "warnings": []}
 
     def preupload(self, match: dict[str, str], body: bytes, query: dict[str, str]) -> Any:

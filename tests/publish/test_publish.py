@@ -426,6 +426,23 @@ def test_a_name_that_is_no_repository_is_refused(repo: str) -> None:
         publishing.check_repo(repo)
 
 
+def test_what_xet_raises_is_asked_again_too(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = [ConnectionError("reset"), TimeoutError("slow"), RuntimeError("a network error, in Rust")]
+    with LoopbackHub(tmp_path / "hub") as server:
+        hub = Hub(REPO, server.url, QUICK)
+        upload = hub._api.preupload_lfs_files
+
+        def fails_at_first(*arguments: Any, **options: Any) -> None:
+            if errors:
+                raise errors.pop()
+            upload(*arguments, **options)
+
+        monkeypatch.setattr(hub._api, "preupload_lfs_files", fails_at_first)
+        publishing.publish(load_run(run), hub, private=False, allowed=UNKNOWN, tag=None, say=print)
+        assert not errors
+        assert_published(run, server)
+
+
 def test_how_long_a_server_says_to_wait() -> None:
     import email.utils
 
