@@ -120,7 +120,8 @@ def test_a_dropped_mixture_leaves_the_dataset(finished: Path, tmp_path: Path) ->
     mixtures = {"stage2": {"parts": {"transcription": 100}}}
     write_recipe(tmp_path, mix={"mixtures": mixtures}, export={"audio": False})
     assert_done(speechmill("run", recipe, "--workers", "0"))
-    assert sorted(p.name for p in (run / "dataset").iterdir()) == ["README.md", "stage2"]
+    found = sorted(p.name for p in (run / "dataset").iterdir())
+    assert found == ["README.md", "funnel.png", "mixtures.png", "report.html", "stage2"]
     assert_done(speechmill("verify", run))
 
 
