@@ -176,7 +176,8 @@ _PRETENDS = _compiled(
     |\b(?:question|request) (?:was|is) (?:about|on|for)\b
     |{_UNSAID}\byou(?:['’]re| are| were)? (?:asked|asking|said|saying|talking|wondering|wondered|looking
     |meant) (?:me )?{_KNOWN}|\b(?:are|were) you (?:asking|talking|looking|wondering|saying) {_KNOWN}
-    |\b(?:again|repeat) (?:how|which|who|when|where|whether|what time)\b|\bis (?:it|this|that) about\b
+    |\b(?:again|repeat) (?:how|which|who|whether|what time)\b
+    |\b(?:again|repeat) (?:when|where) you (?:want|need|would|wish|plan)\b|\bis (?:it|this|that) about\b
     |\b(?:first|second|last|other) (?:word|half)\b
     |(?<!what )\bdid you (?:say|ask|mean|want|mention) (?!something\b|anything\b|that\b|again\b|to (?:know|speak|say
     |ask)\b)|\byou mentioned\b|\bso,? you(?:['’]re|['’]d| are| need| want| would)\b|\bif you meant\b

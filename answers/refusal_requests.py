@@ -141,12 +141,12 @@ STARTS = (
     "by saying that it would like to help", "with the difficulty, and then the remedy",
 )  # fmt: skip
 LENGTHS = (  # as asked for, and the most words that are then taken
-    ("at most eight words", 14),
-    ("one short sentence", 22),
-    ("one sentence", 34),
-    ("two short sentences", 34),
-    ("two sentences", 46),
-    ("three short sentences", 56),
+    ("at most eight words", 20),
+    ("one short sentence", 28),
+    ("one sentence", 40),
+    ("two short sentences", 44),
+    ("two sentences", 56),
+    ("three short sentences", 64),
 )
 
 
