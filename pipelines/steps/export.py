@@ -139,13 +139,19 @@ def _gather(job: Job) -> Outcome:
 
 def _audio(job: Job) -> Outcome:
     """Write one file of the config `audio`: each utterance of a shard's quantized rows, with its speech."""
-    kept = {row["id"] for row in read_rows(job.input(1), ["id"])}
+    columns = ["id", "spoken.list.element.turn"]  # of a chat that `quantize` shortened, its last turns are left out
+    kept = {row["id"]: {u["turn"] for u in row["spoken"]} for row in read_rows(job.input(1), columns)}
     name = f"dataset/audio/train-{job.unit.args['number']:05d}-of-{job.unit.args['count']:05d}.parquet"
     written = 0
     with job.staged.parquet(name, AUDIO_ROW) as writer:
         wanted = (row for row in read_rows(job.input()) if row["id"] in kept)
         while batch := list(islice(wanted, ROWS_PER_GROUP)):
-            utterances = [_audio_row(row, spoken) for row in batch for spoken in row["spoken"] if spoken["audio"]]
+            utterances = [
+                _audio_row(row, spoken)
+                for row in batch
+                for spoken in row["spoken"]
+                if spoken["audio"] and spoken["turn"] in kept[row["id"]]
+            ]
             writer.write_table(pa.Table.from_pylist(utterances, schema=AUDIO_ROW))
             written += len(batch)
     return Outcome(Counts(len(kept), written))

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.chats import opening
+from pipelines.chats import opening, shortened
 from pipelines.errors import UserError
 from pipelines.recipe import Recipe, parse_recipe
-from pipelines.row import ROW, Row, user_turns
+from pipelines.row import ROW, Row, reason_of_cut, user_turns
 from pipelines.rowwise import Reject
 from pipelines.rules import Filter
 from pipelines.steps import quantize, tts
@@ -30,6 +30,7 @@ from pipelines.tasks import written_turns
 from pipelines.verdicts import SCORES, rejects
 from tests.answers.loopback_chat import QUICK, LoopbackChat
 from tests.conftest import ROOT, assert_done, content, recipe_of, speechmill, write_recipe
+from tests.test_verify import edit
 from tts.engine import Request, SpeechError, Spoken
 
 CHATS = ROOT / "tests" / "data" / "chats.jsonl"
@@ -188,6 +189,20 @@ def test_a_chat_keeps_its_longest_beginning_that_the_rules_keep(drawn: list[tupl
     again = score(found.select(ROW.names), RULES, 128)
     for column in SCORES:
         assert again[column].to_pylist() == found[column].to_pylist(), column
+
+
+def test_what_is_known_of_a_lost_end_is_lost_with_it() -> None:
+    chat = [m for text in ("What is rain?", "Why?", "And snow?") for m in said(text)]
+    notes, spoken = ([{"turn": turn, "tokens": [turn]} for turn in turns] for turns in ((1, 3, 4), (0, 2, 4)))
+    (row,) = rows_of([chat], generated=notes, cut="read.turns at exchange 4 of 7")
+    row["spoken"] = spoken
+    two = shortened(row, 2, "tts.too_long:31.0 s")
+    assert (two["messages"], two["exchanges"], two["answered"]) == (chat[:4], 2, True)
+    assert two["generated"] == notes[:2]
+    assert two["spoken"] == spoken[:2]
+    assert two["cut"] == "read.turns at exchange 4 of 7; tts.too_long at exchange 3 of 3"
+    assert reason_of_cut(two["cut"]) == "tts.too_long"
+    assert shortened({**row, "generated": notes[2:]}, 1, "tts.silent")["generated"] is None
 
 
 class FakeEngine:
@@ -439,6 +454,32 @@ def test_a_run_of_chats_keeps_its_promises_and_counts_what_it_shortened(chats_ru
     transcribed = {pair["text_prompt"] for pair in pairs_in(chats_run / "run", "all")}
     assert "How do I greet somebody in a letter?" in transcribed  # one exchange is left, which serves other tasks
     assert "7 chats are interrupted" in speechmill("run", chats_run / "recipe.yaml", "--workers", "0").stdout
+
+
+def test_a_chat_whose_sound_is_broken_ends_before_it(tmp_path: Path) -> None:
+    chats = {"failed_turn": "shorten"}
+    mix = {"mixtures": {"all": {"parts": {"two_turn": 100}}}}
+    changes = {**WHOLE, "tts": {}, "noise": {"rows": 0}, "chats": chats, "mix": mix, "export": {"audio": True}}
+    recipe, run = write_recipe(tmp_path, **changes), tmp_path / "run"
+    assert_done(speechmill("tts", recipe, "--workers", "0"))
+    (broken,) = [row for row in rows_in(run, "tts") if row["index"] == 5]  # of three exchanges, after a system message
+
+    def tear(rows: list[Row]) -> None:
+        row = next(row for row in rows if row["id"] == broken["id"])
+        row["spoken"][2]["audio"]["bytes"] = b"torn"
+
+    edit(run / "tts" / "own-00001.parquet", tear)
+    assert_done(speechmill("run", recipe, "--workers", "0"))
+    assert_done(speechmill("verify", run))
+    (row,) = [row for row in rows_in(run, "quantize") if row["index"] == 5]
+    assert row["cut"] == "quantize.bad_audio at exchange 3 of 3"
+    assert row["messages"] == broken["messages"][:5]
+    assert [u["turn"] for u in row["spoken"]] == [1, 3]
+    heard = [u for u in pairs_in(run, "audio") if u["id"] == row["id"]]
+    assert [u["turn"] for u in heard] == [1, 3]
+    funnel = speechmill("funnel", run)
+    assert "shortened: quantize.bad_audio" in funnel.stdout
+    assert f"{row['id']}/two_turn" in {pair["id"] for pair in pairs_in(run, "all")}
 
 
 def test_what_nobody_hears_is_put_into_chats(chats_run: Path) -> None:
