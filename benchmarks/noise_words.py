@@ -3,7 +3,7 @@
 As benchmarks/voices.py, whose recogniser, sentences and environment these are: each sentence is spoken by each of some
 voices, made inaudible as `noise/` makes it, and heard by CMU PocketSphinx, told that it is one of the 30 (chance: 1 in
 30, and length is no help against such a grammar). Of a babble each talker's sentence counts, of those at least: what
-is found must be one of 8 to 14 of 30. It is weaker than people in noise; so STOI (Taal et al. 2011, by pystoi), which
+is found must be one of 10 to 16 of 30. It is weaker than people in noise; so STOI (Taal et al. 2011, by pystoi), which
 predicts what people understand from the clean speech and the noisy, is told too, with the share of words of IEEE
 sentences that it stands for: 1 / (1 + exp(9.69 - 17.49 STOI)). Of a babble it is the talker's who is best understood.
 
@@ -107,8 +107,11 @@ def babbled(seed: int, everybody: Sequence[Sequence[Samples]], talkers: int | No
 
 
 def line(name: str, heard: Heard, chance: float) -> str:
-    predicted = f"{np.mean(heard.stoi):.2f} | {1 / (1 + np.exp(9.69 - 17.49 * np.mean(heard.stoi))):.0%}"
-    return f"| {name} | {np.mean(heard.found):.1%} | {chance:.1%} | {predicted if heard.stoi else ' | '} |"
+    said = f"| {name} | {np.mean(heard.found):.1%} | {chance:.1%} |"
+    if not heard.stoi:
+        return f"{said} | |"
+    mean = float(np.mean(heard.stoi))
+    return f"{said} {mean:.2f} | {1 / (1 + np.exp(9.69 - 17.49 * mean)):.0%} |"
 
 
 def main() -> None:
@@ -129,7 +132,7 @@ def main() -> None:
         for talkers in (1, 2, 4, 6, None):
             n = 60
             hits, shares, best = zip(*pool.map(babbled, range(n), [everybody] * n, [talkers] * n), strict=True)
-            print(line(f"babble of {talkers or '8 to 14'}", Heard(list(hits), list(best)), float(np.mean(shares))))
+            print(line(f"babble of {talkers or '10 to 16'}", Heard(list(hits), list(best)), float(np.mean(shares))))
 
 
 if __name__ == "__main__":

@@ -18,12 +18,13 @@ from noise.sounds import at_level, drawn, floor
 Params = dict[str, Any]
 Range = tuple[float, float]
 
-TALKERS = (8, 14)  # of six, words can be left where most pause at once
+TALKERS = (10, 16)  # of fewer, one stands out now and then: docs/noise.md has the figures
 BABBLE_DBFS: Range = (-35.0, -18.0)
-MASKERS = ("speech", "pink", "white")  # brown noise leaves what is above 1 kHz bare
+MASKERS = ("speech", "pink")  # white leaves what is below 1 kHz bare, brown what is above
 FRAGMENT_S: Range = (0.15, 0.4)
 AT_THE_END = 1 / 3  # share of the fragments
 FRAGMENT_LOUD = 0.25  # of the loudest place's energy: it must be speech and no pause
+SMOOTH_HZ = 400.0  # wider than the pitch of any voice
 HOP_S = 0.01
 QUIET = 0.01  # of the peak: 40 dB
 FADE_S = 0.005
@@ -66,7 +67,7 @@ def _from_anywhere(samples: Samples, n: int, rate_hz: int, rng: np.random.Genera
 
 
 def masked(utterance: Samples, n: int, rate_hz: int, rng: np.random.Generator, snr_db: Range) -> tuple[Samples, Params]:
-    """Return an utterance under noise far above it: white, pink, or of the utterance's own spectrum.
+    """Return an utterance under noise far above it: pink, or of the utterance's own spectrum.
 
     Args:
         snr_db: range of the energy of the speech over that of the noise, both over the whole clip; what is said is
@@ -74,16 +75,21 @@ def masked(utterance: Samples, n: int, rate_hz: int, rng: np.random.Generator, s
     """
     speech = as_long(utterance, n, rate_hz, rng)
     wanted, name = drawn(snr_db, rng, 2), MASKERS[int(rng.integers(len(MASKERS)))]
-    over = _like(speech, rng) if name == "speech" else coloured(COLOURS[name], n, rate_hz, rng)
+    over = _like(speech, rate_hz, rng) if name == "speech" else coloured(COLOURS[name], n, rate_hz, rng)
     noisy = in_noise(speech, over, wanted)
     return noisy.speech + noisy.noise, {"snr_db": noisy.snr_db, "noise": name}
 
 
-def _like(speech: Samples, rng: np.random.Generator) -> Samples:
-    """Return steady noise of the same spectrum: the speech's magnitudes, at drawn phases."""
+def _like(speech: Samples, rate_hz: int, rng: np.random.Generator) -> Samples:
+    """Return steady noise of the same spectrum, without the lines that a voice's pitch leaves in it."""
     padded = power_of_two(speech.size)
-    turned = np.exp(2j * np.pi * rng.random(padded // 2 + 1))
-    noise: Samples = np.fft.irfft(np.abs(np.fft.rfft(speech, padded)) * turned, padded)
+    power = np.square(np.abs(np.fft.rfft(speech, padded)))
+    half = int(SMOOTH_HZ / 2 * padded / rate_hz)
+    sums = np.concatenate([[0.0], np.cumsum(power)])
+    at = np.arange(power.size)
+    low, high = np.maximum(at - half, 0), np.minimum(at + half + 1, power.size)
+    shape = np.sqrt((sums[high] - sums[low]) / (high - low))
+    noise: Samples = np.fft.irfft(np.fft.rfft(rng.standard_normal(padded)) * shape, padded)
     return noise[: speech.size]
 
 

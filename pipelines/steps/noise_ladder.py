@@ -60,7 +60,7 @@ def ladder_rows(job: Job, tokenizer: Tokenizer) -> Iterator[Done]:
     chosen = _chosen(paths, ladder, recipe.seed)[start : start + sentences]
     work = stages(
         tokenizer,
-        split=lambda row: _clips(row, tokenizer, recipe.seed),
+        split=lambda row: clips_of(row, tokenizer, recipe.seed),
         finish=lambda row, clips, ids: with_tokens(row, clips, ids, tokenizer, recipe.quantize)[0],
     )
     rows = (row for path in paths for row in _read(path, chosen))
@@ -100,7 +100,7 @@ def _rung(row: Row, rung: int, ladder: Ladder) -> Row:
     return {**row, **ours, **silent, "inaudible": json.dumps({"kind": "ladder", **said})}
 
 
-def _clips(row: Row, tokenizer: Tokenizer, seed: int) -> list[Clip]:
+def clips_of(row: Row, tokenizer: Tokenizer, seed: int) -> list[Clip]:
     """Return the sound of a rung as clips that the tokenizer takes.
 
     The noise of a sentence is the same in all of its rungs, but for how loud it is.

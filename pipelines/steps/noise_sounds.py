@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from noise import HEARD, NOISE_KINDS, made_of
 from noise.lasting import NoiseError, recorded
@@ -32,6 +33,8 @@ from pipelines.steps.noise_speech import Pool
 from pipelines.steps.quantize import PASS as QUANTIZE
 from pipelines.steps.quantize import Clip, stages, tokenizer_of
 from quantize.tokenizer import Ids, label
+
+Counts = NDArray[np.int64]
 
 FOLDER = "noise.sounds"
 ROUNDS = 6  # in which a sound that loses tokens (of the mask code, dropped) is made again, longer
@@ -140,7 +143,7 @@ def _noise_rows(job: Job) -> Iterator[Done]:
 
 def _drawn(job: Job, lengths: pl.DataFrame, pool: Pool | None) -> dict[int, Sound]:
     """Return what is drawn for each of the unit's rows: all of it from (seed, stream, index)."""
-    args, weights = job.unit.args, np.array(list(job.unit.args["kinds"].values()))
+    args = job.unit.args
     if not lengths.height:
         raise UserError(
             "noise: no prompt of this run was spoken, so there is no length to draw. Set noise.rows=0 and "
@@ -148,18 +151,29 @@ def _drawn(job: Job, lengths: pl.DataFrame, pool: Pool | None) -> dict[int, Soun
         )
     if pool and not pool.seconds.size:
         raise UserError("noise.kinds: no utterance of this run can be used, and some kinds are made of them: drop them")
-    prompts, sounds = lengths["prompts"].to_numpy(), {}
-    for index in range(args["start"], args["start"] + job.unit.rows):
-        digest = hashlib.blake2b(f"{job.recipe.seed}/{args['stream']}/{index}".encode(), digest_size=16).digest()
-        rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest)))
-        length = int(rng.choice(lengths["tokens"].to_numpy(), p=prompts / prompts.sum()))
-        kind = list(args["kinds"])[int(rng.choice(weights.size, p=weights / weights.sum()))]
-        of: list[int] = []
-        if NOISE_KINDS[kind] == "speech":
-            assert pool is not None, "the units see to it"
-            of = choose(kind, pool.seconds, length / args["tokens_per_second"], rng)
-        sounds[index] = Sound(kind, length, tuple(of), int.from_bytes(digest))
-    return sounds
+    tokens, prompts = lengths["tokens"].to_numpy(), lengths["prompts"].to_numpy()
+    indices = range(args["start"], args["start"] + job.unit.rows)
+    return {index: draw(job.recipe.seed, index, args, tokens, prompts, pool) for index in indices}
+
+
+def draw(seed: int, index: int, args: Mapping[str, Any], tokens: Counts, prompts: Counts, pool: Pool | None) -> Sound:
+    """Return what is drawn for a row from (seed, stream, index).
+
+    Args:
+        args: of its unit: the stream, the kinds with their weights, the tokens in a second.
+        tokens: lengths of prompts, (n,); prompts: how many there are of each.
+        pool: this run's speech, where a kind is made of it.
+    """
+    digest = hashlib.blake2b(f"{seed}/{args['stream']}/{index}".encode(), digest_size=16).digest()
+    rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest)))
+    length = int(rng.choice(tokens, p=prompts / prompts.sum()))
+    weights = np.array(list(args["kinds"].values()))
+    kind = list(args["kinds"])[int(rng.choice(weights.size, p=weights / weights.sum()))]
+    of: list[int] = []
+    if NOISE_KINDS[kind] == "speech":
+        assert pool is not None, "the units see to it"
+        of = choose(kind, pool.seconds, length / args["tokens_per_second"], rng)
+    return Sound(kind, length, tuple(of), int.from_bytes(digest))
 
 
 def _heard(sounds: Mapping[int, Sound], material: Material, recipe: Recipe) -> Iterator[tuple[int, Done]]:
@@ -283,7 +297,7 @@ def _listens(recipe: Recipe) -> bool:
 PASS = Pass(
     key=FOLDER,
     needs=("noise.speech", "noise.lengths", "quantize"),
-    version=1,
+    version=3,
     options=lambda recipe: {"seed": recipe.seed},
     units=_units,
     run=_run,
