@@ -134,8 +134,8 @@ def test_inaudible_rows_are_random_ids_with_refusals(pairs: dict[str, list[Pair]
         assert len(tokens) in lengths
         assert max(tokens) < 512
         repeats = sum(a == b for a, b in pairwise(tokens)) / len(tokens)
-        assert repeats > 0.2 if row["inaudible"].startswith("sticky") else repeats < 0.2
-    assert {row["inaudible"].partition(" ")[0] for row in noise} == {"independent", "sticky"}
+        assert repeats > 0.2 if json.loads(row["inaudible"])["kind"] == "sticky" else repeats < 0.2
+    assert {json.loads(row["inaudible"])["kind"] for row in noise} == {"independent", "sticky"}
     for pair in pairs["inaudible"]:
         assert pair["answer"] in REFUSALS
         assert (pair["text_prompt"], pair["source"]) == (None, "noise")
@@ -204,3 +204,17 @@ def test_the_refusal_ceiling_is_enforced_over_all_mixtures(tmp_path: Path) -> No
     assert "allows 4. 5 of them need 80 rows in all" in result.stderr
     mixtures["b"]["total"] = 70
     assert_done(mixed(tmp_path, mixtures=mixtures, max_refusal_share=0.0625))
+
+
+def test_a_mixture_that_may_shrink_shrinks_under_the_refusal_ceiling_but_not_below_half(tmp_path: Path) -> None:
+    mixtures: dict[str, Any] = {
+        "a": {"parts": {"inaudible": 50, "two_turn": 50}, "total": 10, "shrink": True},
+        "b": {"parts": {"text_only": 100}, "total": 60},
+    }
+    assert_done(mixed(tmp_path, mixtures=mixtures, max_refusal_share=0.0625))
+    lock = json.loads((tmp_path / "run" / "mixture.json").read_bytes())
+    assert lock["mixtures"]["a"]["total"] == 8  # 5 of 9 + 60 would be above, 4 of 8 + 60 are not
+    assert lock["mixtures"]["a"]["bound"] == "refusals would be above their ceiling of 6.25 %"
+    result = mixed(tmp_path, mixtures=mixtures, max_refusal_share=0.03)
+    assert result.returncode == 2
+    assert "inaudible rows are 5 of 70" in result.stderr

@@ -34,6 +34,7 @@ def _run(job: Job) -> Outcome:
     rows = {name: _admitted(everything, mixture) for name, mixture in mixtures.items()}
     classes = {name: _classes(rows[name]) for name in mixtures}
     wanted = {name: _quota(name, mixture, classes[name]) for name, mixture in mixtures.items()}
+    wanted = _under_ceiling(job.recipe, wanted)
     _check_refusals(job.recipe, wanted)
     lock: dict[str, Any] = {}
     for name, mixture in mixtures.items():
@@ -44,7 +45,7 @@ def _run(job: Job) -> Outcome:
             mine = everything.filter(pl.col("held_out") == mixture.held_out)
             lock[name]["rows_of_too_many_tokens"] = mine.height - rows[name].height
         if mixture.total == "max" or mixture.shrink:
-            lock[name]["bound"] = _bound(mixture, wanted[name], classes[name])
+            lock[name]["bound"] = _bound(job.recipe, name, wanted, classes[name])
     refusals, total = _refusals(wanted)
     wanted_parts = {part for mixture in mixtures.values() for part in mixture.parts}
     lockfile = {
@@ -143,12 +144,16 @@ def _quota(name: str, mixture: Mixture, classes: Classes) -> dict[str, int]:
     return quota
 
 
-def _bound(mixture: Mixture, quota: dict[str, int], classes: Classes) -> str:
-    """Return why the total is no larger: which parts are short for one more row; "" where none is."""
+def _bound(recipe: Recipe, name: str, wanted: dict[str, dict[str, int]], classes: Classes) -> str:
+    """Return why a total is no larger: which parts are short for one more row, or the ceiling; "" where nothing is."""
+    mixture = recipe.mix.mixtures[name]
+    more = quotas(sum(wanted[name].values()) + 1, mixture.parts)
     try:
-        check(quotas(sum(quota.values()) + 1, mixture.parts), _within(mixture, classes), mixture.reuse_prompts)
+        check(more, _within(mixture, classes), mixture.reuse_prompts)
     except Short as short:
         return str(short)
+    if _is_above(recipe, {**wanted, name: more}):
+        return f"refusals would be above their ceiling of {_percent(100 * _ceiling(recipe))}"
     return ""
 
 
@@ -162,11 +167,36 @@ def _refusals(wanted: dict[str, dict[str, int]]) -> tuple[int, int]:
     return refusals, sum(sum(quota.values()) for quota in wanted.values())
 
 
+def _ceiling(recipe: Recipe) -> Fraction:
+    return Fraction(str(recipe.mix.max_refusal_share))
+
+
+def _is_above(recipe: Recipe, wanted: dict[str, dict[str, int]]) -> bool:
+    refusals, total = _refusals(wanted)
+    return refusals > _ceiling(recipe) * total
+
+
+def _under_ceiling(recipe: Recipe, wanted: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+    """Return the quotas, smaller where refusals would be above their ceiling and a mixture with some may shrink.
+
+    The last such mixture shrinks first, to half its rows at most: where that is not enough, its parts are wrong.
+    """
+    smaller = dict(wanted)
+    for name, mixture in reversed(recipe.mix.mixtures.items()):
+        if (mixture.shrink or mixture.total == "max") and not mixture.parts.keys().isdisjoint(REFUSALS):
+            most = sum(wanted[name].values())
+            for total in range(most, (most + 1) // 2 - 1, -1):
+                smaller[name] = quotas(total, mixture.parts)
+                if not _is_above(recipe, smaller):
+                    return smaller
+    return wanted
+
+
 def _check_refusals(recipe: Recipe, wanted: dict[str, dict[str, int]]) -> None:
     """Raise UserError where inaudible rows are more than the ceiling allows over all mixtures."""
     refusals, total = _refusals(wanted)
-    ceiling = Fraction(str(recipe.mix.max_refusal_share))
-    if refusals > ceiling * total:
+    ceiling = _ceiling(recipe)
+    if _is_above(recipe, wanted):
         sums = ", ".join(f"{name} {_refusals({name: q})[0]} of {sum(q.values())}" for name, q in wanted.items())
         needed = "a ceiling above 0" if not ceiling else f"{-(-refusals // ceiling)} rows in all"
         raise UserError(

@@ -18,10 +18,9 @@ from pipelines.errors import UserError
 from pipelines.recipe import parse_recipe
 from pipelines.speech_options import PathLimits
 from quantize.vocabulary import same_vocabulary
+from tests.pipelines.seeded_models import whisperspeech, write_models
 
-sys.path.insert(0, str(ROOT / "tests/quantize"))
 sys.path.insert(0, str(ROOT / "tests/tts"))
-import seeded
 import seeded_speech
 from loopback_speech import LoopbackSpeech, at_random
 
@@ -30,33 +29,11 @@ ROWS = {
     "noise": {"rows": 0},
     "mix": {"mixtures": {"all": {"parts": {"speech_instruction": 100}}}},
 }
-# Models of random weights speak as they like: everything that is not broken is taken.
-ANYTHING = {"shortest": 0, "longest": 100, "slack_seconds": 30, "loop_seconds": 100, "quietest_dbfs": -200}
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """T2S, S2A and vocoder, a speaker, a WhisperVQ of the same family, and one of another."""
-    folder = tmp_path_factory.mktemp("models")
-    seeded_speech.write_t2s(folder / "t2s.model", "micro")
-    seeded_speech.write_s2a(folder / "s2a.model", "micro")
-    seeded_speech.write_vocos(folder / "vocos")
-    np.save(folder / "mine.npy", seeded_speech.speakers(1)[0])
-    seeded.write_openai(folder / "whisper.pt", "micro")
-    seeded.write_whispervq(folder / "other.model", "micro")
-    content = torch.load(folder / "other.model", weights_only=True)
-    embed = content["state_dict"]["rq.layers.0._codebook.embed"]
-    rows = torch.from_numpy(seeded_speech.codebook())
-    assert embed.shape[1:] == rows.shape
-    content["state_dict"]["rq.layers.0._codebook.embed"] = rows[None]
-    torch.save(content, folder / "vq.model")
-    return folder
-
-
-def whisperspeech(models: Path, **more: Any) -> dict[str, Any]:
-    files = {"t2s": str(models / "t2s.model"), "s2a": str(models / "s2a.model"), "vocoder": str(models / "vocos")}
-    speakers = {"default": "default", "mine": str(models / "mine.npy")}
-    return {**files, "speakers": speakers, "plausible": ANYTHING, **more}
+    return write_models(tmp_path_factory.mktemp("models"))
 
 
 def speaking(models: Path, engine: str, vq: str = "vq.model", **more: Any) -> dict[str, Any]:
