@@ -1,6 +1,6 @@
-"""publish: a finished run's dataset -> a dataset repository on the Hub, whole or not at all wrong.
+"""publish: a finished run's dataset -> a dataset repository on the Hub, checked before and compared afterwards.
 
-What is sent: the files of `dataset/`, the recipe without its places, the lockfile of the mixtures, and the card, last.
+What is sent: the files of `dataset/`, the recipe without its places, the lockfile of the mixtures; the card last.
 What the Hub has already is not sent again, what is no longer in the dataset is removed. What was accepted stands in
 `<run>/publish/`, line by line.
 """

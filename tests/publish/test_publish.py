@@ -28,6 +28,7 @@ from tests.publish.loopback_hub import BEHAVIOURS, TOKEN, Entry, LoopbackHub, Pl
 
 REPO = "mara/spoken"
 UNKNOWN = ["unknown"]  # the licence of the examples, as the small recipe has it
+MIXTURES = {"all": {"parts": {"speech_instruction": 100}}, "words": {"parts": {"text_only": 100}, "total": 4}}
 CARD_NUMBER = "4111 1111 1111 1111"
 SECRET = "hf_" + "q7Rt" * 9
 QUICK = (0.001, 0.02)
@@ -66,11 +67,17 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "sources": [{"name": "own", "path": str(folder / "own.jsonl"), "license": "MIT"}],
         "filter": {"rules": ["private", "speakable", "length", "language", "duplicate"]},
         "noise": {"rows": 0},
-        "mix": {"mixtures": {"all": {"parts": {"speech_instruction": 100}}}},
+        "mix": {"mixtures": MIXTURES},
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     speechmill("run", folder / "recipe.yaml", "--run-dir", folder / "run", "--workers", "0")
     return folder
+
+
+@pytest.fixture
+def small(tiny: Path, tmp_path: Path) -> Path:
+    """A tiny finished run of its own, which has published nothing yet."""
+    return Path(shutil.copytree(tiny / "run", tmp_path / "run"))
 
 
 def speechmill(*arguments: str | Path) -> None:
@@ -85,9 +92,11 @@ def speechmill(*arguments: str | Path) -> None:
 
 def publish(run: Path, server: LoopbackHub, said: list[str] | None = None, **changes: Any) -> str:
     """Publish a run to the loopback; returns the version."""
-    options: dict[str, Any] = {"private": False, "allowed": UNKNOWN, "tag": None, **changes}
+    recipe = load_run(run)
+    allowed = UNKNOWN if any(source.license == "unknown" for source in recipe.sources) else []
+    options: dict[str, Any] = {"private": False, "allowed": allowed, "tag": None, **changes}
     say = (said if said is not None else []).append
-    return publishing.publish(load_run(run), Hub(REPO, server.url, QUICK, say), say=say, **options)
+    return publishing.publish(recipe, Hub(REPO, server.url, QUICK, say), say=say, **options)
 
 
 def assert_published(run: Path, server: LoopbackHub, allowed_resends: int = 0) -> None:
@@ -139,11 +148,10 @@ def test_what_is_published_is_the_dataset_with_its_recipe_and_the_card_last(
 
 
 @pytest.mark.parametrize("behaviour", sorted({*BEHAVIOURS} - {"good", "412", "403"}))
-def test_each_call_may_fail_once(behaviour: str, tiny: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(tiny / "run", tmp_path / "run"))
+def test_each_call_may_fail_once(behaviour: str, small: Path, tmp_path: Path) -> None:
     with LoopbackHub(tmp_path / "hub", first_of_each(behaviour)) as server:
-        publish(run, server, allowed=[])
-        assert_published(run, server)
+        publish(small, server)
+        assert_published(small, server)
         used = {"create", "validate", "preupload", "batch", "put", "verify", "commit", "tag", "refs", "tree", "info"}
         assert {name for name, count in server.failures.items() if count} == used
         assert len(server.repos[REPO].commits) == 2, "a commit whose answer was lost is not done again"
@@ -169,7 +177,7 @@ def test_large_files_go_in_parts_and_a_part_that_fails_goes_again_alone(run: Pat
         assert parts < server.calls["part"] <= parts + 1 + again
 
 
-def test_another_commit_that_comes_first_is_looked_at_and_kept(run: Path, tmp_path: Path) -> None:
+def test_another_commit_that_comes_first_is_looked_at_and_kept(small: Path, tmp_path: Path) -> None:
     with LoopbackHub(tmp_path / "hub") as server:
 
         def plan(endpoint: str, n: int) -> str:
@@ -179,11 +187,11 @@ def test_another_commit_that_comes_first_is_looked_at_and_kept(run: Path, tmp_pa
             return "good"
 
         server.plan = plan
-        publish(run, server)
+        publish(small, server)
         assert server.calls["commit"] == 2
         assert server.content(REPO, "LICENSE") == b"mine"
         del server.repos[REPO].files["LICENSE"]
-        assert_published(run, server)
+        assert_published(small, server)
 
 
 def test_killed_half_way_it_goes_on(run: Path, tmp_path: Path) -> None:
@@ -215,28 +223,27 @@ def test_killed_half_way_it_goes_on(run: Path, tmp_path: Path) -> None:
         assert json.loads(lines[-1])["tag"] == "v1"
 
 
-def test_publishing_again_sends_what_changed_and_removes_what_is_gone(run: Path, tmp_path: Path) -> None:
+def test_publishing_again_sends_what_changed_and_removes_what_is_gone(small: Path, tmp_path: Path) -> None:
     with LoopbackHub(tmp_path / "hub") as server:
-        publish(run, server)
-        before = dict(server.repos[REPO].files)
-        assert publish(run, server) == "v1", "nothing changed, so neither does the version"
-        assert len(server.repos[REPO].commits) == 2
-        sent = sum(server.stored.values())
-        # Stage 2 alone is cut anew; the config audio and stage 3 stay.
-        speechmill(
-            "export", run / "recipe.json", "--run-dir", run, "--workers", "0", "--set", "export.shard_bytes=120000"
-        )
-        assert publish(run, server, tag="larger-files") == "larger-files"
-        assert_published(run, server)
-        changed = [name for name, entry in server.repos[REPO].files.items() if before.get(name) != entry]
-        large = [name for name in changed if server.repos[REPO].files[name].lfs]
-        assert sum(server.stored.values()) - sent == len(large) > 0
-        assert all(name.startswith("stage2/") or "/" not in name for name in changed)
-        gone = [name for name in before if name not in server.repos[REPO].files]
-        assert gone and all(name.startswith("stage2/") for name in gone)
-        assert server.repos[REPO].find("v1")[1] == before
+        publish(small, server)
+        repo = server.repos[REPO]
+        before, sent = dict(repo.files), sum(server.stored.values())
+        assert publish(small, server) == "v1", "nothing changed, so neither does the version"
+        assert len(repo.commits) == 2
+        mixtures = json.dumps({"all": MIXTURES["all"], "texts": {"parts": {"text_only": 100}, "total": 3}})
+        changed = ["--set", f"mix.mixtures={mixtures}", "--run-dir", small, "--workers", "0"]
+        speechmill("export", small / "recipe.json", *changed)
+        assert publish(small, server, tag="fewer-texts") == "fewer-texts"
+        assert_published(small, server)
+        assert "all/train-00000-of-00001.parquet" in repo.files
+        assert before.keys() - repo.files.keys() == {"words/train-00000-of-00001.parquet"}
+        assert repo.files.keys() - before.keys() == {"texts/train-00000-of-00001.parquet"}
+        large = [name for name, entry in repo.files.items() if entry.lfs and entry != before.get(name)]
+        assert "all/train-00000-of-00001.parquet" not in large
+        assert sum(server.stored.values()) - sent == len(large)
+        assert repo.find("v1")[1] == before
         with pytest.raises(UserError, match="versions stay what they are"):
-            publish(run, server, tag="v1")
+            publish(small, server, tag="v1")
 
 
 def test_a_published_dataset_loads_by_its_name(run: Path, tmp_path: Path) -> None:
@@ -267,7 +274,7 @@ def test_a_published_recipe_makes_the_same_dataset(tiny: Path, tmp_path: Path, m
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
         files = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
         monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", files)
-        publish(tiny / "run", server, allowed=[])
+        publish(tiny / "run", server)
         assert not any(CARD_NUMBER.encode() in server.content(REPO, name) for name in server.repos[REPO].files)
         assert CARD_NUMBER in str(pq.read_table(tiny / "run/filter/rejects/own-00000.parquet").to_pylist())
         given = ["--set", f"sources.own.path={tiny / 'own.jsonl'}", "--run-dir", tmp_path / "again", "--workers", "0"]
@@ -292,7 +299,7 @@ def test_a_secret_in_the_data_stops_it_before_anything_is_sent(tiny: Path, tmp_p
     speechmill("run", tiny / "recipe.yaml", "--set", path, "--run-dir", tmp_path / "leaky", "--workers", "0")
     with LoopbackHub(tmp_path / "hub") as server:
         with pytest.raises(UserError) as caught:
-            publish(tmp_path / "leaky", server, allowed=[])
+            publish(tmp_path / "leaky", server)
         assert not server.calls
     table = pq.read_table(tmp_path / "leaky/dataset/all/train-00000-of-00001.parquet")
     row = next(i for i, answer in enumerate(table["answer"].to_pylist()) if SECRET in answer)
@@ -333,21 +340,21 @@ def test_what_may_not_be_published_is_not(run: Path, tmp_path: Path, monkeypatch
         assert not server.repos
 
 
-def test_what_is_not_ours_is_left_alone(run: Path, tmp_path: Path) -> None:
+def test_what_is_not_ours_is_left_alone(small: Path, tmp_path: Path) -> None:
     with LoopbackHub(tmp_path / "hub") as server:
         hub = Hub(REPO, server.url)
         hub.create(private=False)
         repo = server.repos[REPO]
         repo.commit({**repo.files, "data/train-00000-of-00001.parquet": Entry("0" * 64, 1, True)})
         with pytest.raises(UserError, match=r"did not publish \(data/train-00000-of-00001.parquet\)"):
-            publish(run, server)
+            publish(small, server)
         with pytest.raises(UserError, match="is public: make it private"):
-            publish(run, server, private=True)
+            publish(small, server, private=True)
         assert not server.stored
 
 
-def test_what_the_hub_holds_in_the_end_is_compared(run: Path, tmp_path: Path) -> None:
-    name = "stage2/train-00001-of-00006.parquet"
+def test_what_the_hub_holds_in_the_end_is_compared(small: Path, tmp_path: Path) -> None:
+    name = "all/train-00000-of-00001.parquet"
     with LoopbackHub(tmp_path / "hub") as server:
 
         def plan(endpoint: str, n: int) -> str:
@@ -358,25 +365,25 @@ def test_what_the_hub_holds_in_the_end_is_compared(run: Path, tmp_path: Path) ->
 
         server.plan = plan
         with pytest.raises(RunError, match=f"does not hold what was sent: {name}"):
-            publish(run, server)
+            publish(small, server)
         assert not server.repos[REPO].tags
 
 
-def test_a_hub_that_stays_away_ends_it_and_a_long_wait_is_not_waited_for(run: Path, tmp_path: Path) -> None:
+def test_a_hub_that_stays_away_ends_it_and_a_long_wait_is_not_waited_for(small: Path, tmp_path: Path) -> None:
     for plan, retry_after, calls in ((lambda e, n: "503", "0", ATTEMPTS), (lambda e, n: "429", "7200", 1)):
         with LoopbackHub(tmp_path / "hub", plan, retry_after=retry_after) as server:
             with pytest.raises(
                 RunError, match=rf"creating the repository in {REPO} failed {calls} times, last: .*503|429"
             ):
-                publish(run, server)
+                publish(small, server)
             assert server.calls["create"] == calls
 
 
-def test_the_token_is_written_nowhere(run: Path, tmp_path: Path) -> None:
+def test_the_token_is_written_nowhere(small: Path, tmp_path: Path) -> None:
     said: list[str] = []
     with LoopbackHub(tmp_path / "hub", storm) as server:
-        publish(run, server, said)
-        texts = [path.read_bytes() for path in run.rglob("*") if path.is_file()]
+        publish(small, server, said)
+        texts = [path.read_bytes() for path in small.rglob("*") if path.is_file()]
         texts += [server.content(REPO, name) for name in server.repos[REPO].files]
     assert not any(TOKEN.encode() in text for text in texts)
     assert said
@@ -405,19 +412,19 @@ def test_a_dry_run_names_every_file_and_asks_nobody(
     assert not (run / "publish").exists()
 
 
-def test_a_dry_run_knows_what_was_published_from_here(run: Path, tmp_path: Path) -> None:
-    recipe = load_run(run)
+def test_a_dry_run_knows_what_was_published_from_here(small: Path, tmp_path: Path) -> None:
+    recipe = load_run(small)
     with LoopbackHub(tmp_path / "hub") as server:
-        publish(run, server)
-    lines = list(publishing.dry_run(recipe, REPO, UNKNOWN))
+        publish(small, server)
+    lines = list(publishing.dry_run(recipe, REPO, []))
     assert sum(line.endswith(" unchanged") for line in lines) == len(collect(recipe, REPO))
     assert any("to send: 0, 0 bytes" in line for line in lines)
-    ledger = Ledger(run, REPO)
+    ledger = Ledger(small, REPO)
     ledger.write({**ledger.published, "files": {"old/train-00000-of-00001.parquet": "0"}})
-    lines = list(publishing.dry_run(recipe, REPO, UNKNOWN))
+    lines = list(publishing.dry_run(recipe, REPO, []))
     assert any(line.startswith("old/train-00000-of-00001.parquet") and line.endswith("remove") for line in lines)
-    assert sum(line.endswith(" accepted") for line in lines) == 17, "15 shards and 2 pictures"
-    assert any(line.endswith(" send") for line in publishing.dry_run(recipe, "mara/other", UNKNOWN))
+    assert sum(line.endswith(" accepted") for line in lines) == 4, "2 shards and 2 pictures"
+    assert any(line.endswith(" send") for line in publishing.dry_run(recipe, "mara/other", []))
 
 
 @pytest.mark.parametrize("repo", ["spoken", "mara/", "a/b/c", "mara/../x", ""])
@@ -426,7 +433,7 @@ def test_a_name_that_is_no_repository_is_refused(repo: str) -> None:
         publishing.check_repo(repo)
 
 
-def test_what_xet_raises_is_asked_again_too(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_xet_raises_is_asked_again_too(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     errors = [ConnectionError("reset"), TimeoutError("slow"), RuntimeError("a network error, in Rust")]
     with LoopbackHub(tmp_path / "hub") as server:
         hub = Hub(REPO, server.url, QUICK)
@@ -438,9 +445,9 @@ def test_what_xet_raises_is_asked_again_too(run: Path, tmp_path: Path, monkeypat
             upload(*arguments, **options)
 
         monkeypatch.setattr(hub._api, "preupload_lfs_files", fails_at_first)
-        publishing.publish(load_run(run), hub, private=False, allowed=UNKNOWN, tag=None, say=print)
+        publishing.publish(load_run(small), hub, private=False, allowed=[], tag=None, say=print)
         assert not errors
-        assert_published(run, server)
+        assert_published(small, server)
 
 
 def test_how_long_a_server_says_to_wait() -> None:
