@@ -25,7 +25,7 @@ from pipelines.verdicts import SCORES, reason_column
 SAMPLES = 10  # of each rule
 SHOWN_SCORES = ("length", "predicted_seconds", "language", "english", "symbol_share", "answer_repeats")
 _SHOWN_CHARS = 160
-_STEPS = ("read", "read.speech", "filter", "tts", "tts.augment", "quantize")
+_STEPS = ("read", "read.speech", "filter", "answer", "tts", "tts.augment", "quantize", "noise")
 
 
 def print_explained(console: Console, funnel: Funnel, run_dir: Path) -> None:
