@@ -20,9 +20,9 @@ from pipelines.errors import UserError
 from pipelines.funnel import ROW_STEPS
 from pipelines.mixture import quotas
 from pipelines.recipe import KEPT_BY, SCORED_BY, Recipe, parse_recipe
-from pipelines.row import reason_of, user_turns
+from pipelines.row import Message, Row, reason_of, user_turns
 from pipelines.rowwise import read_rows
-from pipelines.shards import Counts, Record, digest_file, digest_json, read_record
+from pipelines.shards import Counts, Record, digest_file, digest_json, read_record, read_table
 from pipelines.steps.augment import FOLDER as AUGMENT
 from pipelines.steps.augment import speech_shards
 from pipelines.steps.mix import chosen_file
@@ -251,21 +251,23 @@ def _interrupted(run: Run) -> Checks:
         return
     chosen = {row_id for name in run.recipe.mix.mixtures for _, row_id in _pair_ids(run, name)}
     for path in run.shards("quantize").values():
-        for row in read_rows(path):
-            if (again := found.pop(row["id"] + SUFFIX, None)) is not None:
-                at = json.loads(again["inaudible"])["turn"]
-                messages = [*again["messages"][:at], *again["messages"][at + 2 :]]
-                turns = [u["turn"] - 2 * (u["turn"] > at) for u in again["spoken"] if u["turn"] != at]
-                tokens = [u["tokens"] for u in again["spoken"] if u["turn"] != at]
-                same = [messages, turns, tokens] == [
-                    row["messages"],
-                    *([u[part] for u in row["spoken"]] for part in ("turn", "tokens")),
-                ]
-                silent = [m["role"] for m in again["messages"][at : at + 2]] == ["user", "assistant"]
-                silent &= again["messages"][at]["content"] == ""
-                yield _unless(same and silent, f"{again['id']} is not {row['id']} with one turn put in")
-                yield _unless(row["id"] not in chosen, f"{row['id']} stands in a mixture, and interrupted too")
+        ids = pl.read_parquet(path, columns=["id"])["id"]
+        mine = (ids + SUFFIX).is_in(list(found))
+        for row in read_table(path).filter(mine.to_arrow()).to_pylist():
+            again = found.pop(row["id"] + SUFFIX)
+            yield _unless(_told(again) == _told(row), f"{again['id']} is not {row['id']} with one exchange put in")
+            yield _unless(row["id"] not in chosen, f"{row['id']} stands in a mixture, and interrupted too")
     yield from (f"{row_id}: there is no such chat" for row_id in found)
+
+
+def _told(row: Row) -> tuple[list[Message], list[tuple[int, list[int]]]]:
+    """Return the messages and sounds of a chat, without an exchange that nobody hears."""
+    messages, sounds = row["messages"], [(u["turn"], u["tokens"]) for u in row["spoken"]]
+    if row["inaudible"] is None:
+        return messages, sounds
+    at = json.loads(row["inaudible"])["turn"]
+    moved = [(turn - 2 * (turn > at), tokens) for turn, tokens in sounds if turn != at]
+    return [*messages[:at], *messages[at + 2 :]], moved
 
 
 def _utterances(run: Run) -> Checks:

@@ -17,7 +17,7 @@ from pipelines.mixture import hash_rank
 from pipelines.recipe import Recipe
 from pipelines.row import REJECTED_ROW, ROW, Row, user_turns
 from pipelines.rowwise import read_rows
-from pipelines.shards import row_writer
+from pipelines.shards import read_table, row_writer
 from pipelines.tasks import draw_number
 
 FOLDER = "noise.chats"
@@ -68,10 +68,9 @@ def _run(job: Job) -> Outcome:
     mine = _chosen(job).slice(job.unit.args["start"], len(sounds)).with_row_index("sound")
     with row_writer(job.staged, FOLDER, shard, ROW, REJECTED_ROW) as writer:
         for (path,), chats in mine.group_by("path", maintain_order=True):
-            wanted = dict(chats.select("row", "sound").iter_rows())
-            for number, row in enumerate(read_rows(job.staged.run_dir / str(path))):
-                if number in wanted:
-                    writer.keep(interrupted(row, sounds[wanted[number]], recipe.seed))
+            rows = read_table(job.staged.run_dir / str(path)).take(chats["row"].to_arrow()).to_pylist()
+            for row, number in zip(rows, chats["sound"], strict=True):
+                writer.keep(interrupted(row, sounds[number], recipe.seed))
         counts = writer.finish(len(sounds))
     return Outcome(counts, {"shards": {shard: counts.rows_kept}})
 

@@ -28,6 +28,7 @@ from pipelines.steps.score import score
 from pipelines.steps.shorten import shorten
 from pipelines.tasks import written_turns
 from pipelines.verdicts import SCORES, rejects
+from pipelines.verify import open_run, verify
 from tests.answers.loopback_chat import QUICK, LoopbackChat
 from tests.conftest import ROOT, assert_done, content, recipe_of, speechmill, write_recipe
 from tests.test_verify import edit
@@ -156,6 +157,10 @@ TURNS = st.sampled_from(
         "What is the capital of Peru?",
         "Is it a large city?",
         "Why is that so?",
+        "Tell me more about the people who live there.",
+        "How long does it take to get there by train?",
+        "What should I see when I am there in winter?",
+        "Thank you, that helps me a lot.",
         "And the one in the list above?",
         "Open https://example.org now.",
         "Write to bob@mail.example.org, please.",
@@ -167,7 +172,7 @@ TURNS = st.sampled_from(
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.tuples(st.booleans(), st.lists(TURNS, min_size=1, max_size=5)), min_size=1, max_size=6))
+@given(st.lists(st.tuples(st.booleans(), st.lists(TURNS, min_size=2, max_size=6)), min_size=3, max_size=6))
 def test_a_chat_keeps_its_longest_beginning_that_the_rules_keep(drawn: list[tuple[bool, list[str]]]) -> None:
     """Against each beginning scored on its own."""
     system = [{"role": "system", "content": "Be brief."}]
@@ -305,8 +310,10 @@ def test_what_ends_a_chat_in_speech(bad: str, reason: str, place: int) -> None:
     ends = {}
     for failed_turn in ("reject", "shorten"):
         recipe = made(failed_turn, tts={"max_seconds": 1.0}, export={})
-        stages = tts.stages({"espeak": FakeEngine({"Refuse."}, set(), 2)}, recipe)  # type: ignore[dict-item]
+        engine = FakeEngine({"Refuse."}, set(), 2)
+        stages = tts.stages({"espeak": engine}, recipe)  # type: ignore[dict-item]
         ((_, ends[failed_turn]),) = stages.run([row])
+        assert bad != "***" or not set(texts[place:]) & set(engine.asked)  # what stands behind it is not even asked for
     assert isinstance(ends["reject"], Reject)
     assert str(ends["reject"]).startswith(reason)
     if place == 0:
@@ -508,6 +515,38 @@ def test_what_nobody_hears_is_put_into_chats(chats_run: Path) -> None:
     originals = {row["id"].removesuffix("/inaudible") for row in found}
     assert originals.isdisjoint(pair["id"].partition("/")[0] for pair in pairs if pair["task"] != "interrupted")
     assert all(pair["voice"] for pair in pairs)
+
+
+def swap_a_sound(rows: list[Row]) -> None:
+    rows[0]["spoken"][0]["tokens"] = rows[0]["spoken"][-1]["tokens"]
+
+
+def say_what_nobody_hears(rows: list[Row]) -> None:
+    rows[0]["inaudible"] = json.dumps({**json.loads(rows[0]["inaudible"]), "turn": 0})
+
+
+def write_another_turn(rows: list[Row]) -> None:
+    """Make text of a sound that was drawn to be one: no user turn is ever allowed to be that unless drawn."""
+    pair = next(row for row in rows if row["task"] == "two_turn")
+    place = next(m for m in pair["conversations"] if m["role"] == "user" and m["content"].startswith("<|sound"))
+    place["content"] = "What is rain?"
+
+
+@pytest.mark.parametrize(
+    ("promise", "pattern", "change"),
+    [
+        ("chats are whole", "noise.chats/*.parquet", swap_a_sound),
+        ("chats are whole", "noise.chats/*.parquet", say_what_nobody_hears),
+        ("pairs:", "dataset/chats/*.parquet", write_another_turn),
+    ],
+)
+def test_verify_finds_what_is_wrong_with_chats(
+    promise: str, pattern: str, change: Any, chats_run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(chats_run / "run", tmp_path / "run")
+    edit(min((tmp_path / "run").glob(pattern)), change)
+    broken = [p.name for p in verify(open_run(tmp_path / "run")) if p.broken]
+    assert any(name.startswith(promise) for name in broken), broken
 
 
 def test_some_user_turns_are_written_and_one_at_least_is_spoken(chats_run: Path) -> None:
