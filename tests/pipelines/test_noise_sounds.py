@@ -1,0 +1,318 @@
+"""noise.sounds and noise.speech in whole runs: every kind, as long as drawn, the same whatever the shards."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+import torch
+from conftest import ROOT, assert_done, content, recipe_of, speechmill, write_recipe
+
+from noise import NOISE_KINDS
+from pipelines.errors import UserError
+from pipelines.noise_options import Ladder, Noise
+from pipelines.recipe import load_recipe, parse_recipe
+from pipelines.row import Row
+from pipelines.steps.noise_sounds import Material, draw
+from pipelines.steps.noise_speech import Pool
+from quantize import load_tokenizer
+from quantize.audio import decode_audio
+
+sys.path.insert(0, str(ROOT / "tests/quantize"))
+from seeded import write_openai, write_whispervq
+
+ROWS, CHATS = 130, 6
+MIX, BOTH = {"max_refusal_share": 1}, {"transcription": 50, "interrupted": 50}
+
+
+def recipe(folder: Path, noise: dict[str, Any] | None = None, per_shard: int = 20, **changes: Any) -> Path:
+    """Write a recipe with every kind of noise, a ladder and interruptions."""
+    everything = {
+        "rows": ROWS,
+        "kinds": dict.fromkeys(NOISE_KINDS, 1),
+        "recordings": str(folder / "recordings"),
+        "ladder": {"rows": 4, "rungs": 5, "snr_db": [20, -20]},
+    }
+    (folder / "recordings" / "street").mkdir(parents=True, exist_ok=True)
+    hiss = np.random.Generator(np.random.PCG64(0)).normal(0, 0.1, 400_000)
+    soundfile.write(folder / "recordings/short.wav", hiss[:8000], 16_000)
+    soundfile.write(folder / "recordings/street/long.flac", hiss, 44_100)
+    return write_recipe(
+        folder,
+        sources=[
+            {"name": "examples", "path": "examples/instructions.jsonl", "turns": "all", "limit": 80, "license": "MIT"}
+        ],
+        read={"rows_per_shard": per_shard},
+        noise=everything if noise is None else noise,
+        **{
+            "export": {},
+            "chats": {"inaudible": CHATS},
+            "mix": {**MIX, "mixtures": {"all": {"parts": BOTH}}},
+            **changes,
+        },
+    )
+
+
+def sounds(run: Path, name: str = "*") -> list[Row]:
+    return [
+        row
+        for path in sorted((run / "noise.sounds").glob(f"{name}.parquet"))
+        for row in pq.read_table(path).to_pylist()
+    ]
+
+
+def tokens_of(row: Row) -> list[int]:
+    return [token for utterance in row["spoken"] for token in utterance["tokens"]]
+
+
+def spoken_lengths(run: Path) -> Counter[int]:
+    table = pl.read_parquet(run / "noise.lengths/all.parquet")
+    return Counter(dict(table.iter_rows()))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run with every kind, by the plain loop. Read only."""
+    folder = tmp_path_factory.mktemp("noise")
+    assert_done(speechmill("noise", recipe(folder), "--workers", "0"))
+    return folder
+
+
+def test_every_row_is_there_says_its_kind_and_is_as_long_as_a_prompt(done: Path) -> None:
+    run = done / "run"
+    rows, lengths = sounds(run, "noise-*"), spoken_lengths(run)
+    assert [row["index"] for row in rows] == list(range(ROWS))
+    assert len(sounds(run, "interruptions-*")) == CHATS
+    everything = sounds(run)
+    assert len({row["id"] for row in everything}) == len(everything) == ROWS + CHATS + 20
+    kinds = Counter(json.loads(row["inaudible"])["kind"] for row in rows)
+    assert set(kinds) == set(NOISE_KINDS)
+    for row in [*rows, *sounds(run, "interruptions-*")]:
+        assert row["messages"] == [{"role": "user", "content": ""}]
+        assert (row["answered"], row["exchanges"], row["source"], row["degraded"]) == (False, 1, "noise", None)
+        assert len(tokens_of(row)) in lengths
+        assert row["spoken"][0]["seconds"] == len(tokens_of(row)) / 25
+        assert max(tokens_of(row)) < 512
+
+
+def test_what_a_row_says_is_how_it_was_made(done: Path) -> None:
+    """Each sound is made again, alone, and heard again: the same tokens; and what it is made of is named."""
+    run = done / "run"
+    paths = sorted((run / "noise.speech").glob("*.parquet"))
+    pool = Pool(paths, 1)
+    options = load_recipe(done / "recipe.yaml").noise
+    files = tuple(sorted(("short.wav", "street/long.flac")))
+    spoken = {row["id"]: row for path in paths for row in pq.read_table(path).to_pylist()}
+    own = {row["id"] for path in (run / "quantize").glob("*.parquet") for row in pq.read_table(path).to_pylist()}
+    assert set(spoken) <= own
+    tokenizer = load_tokenizer("mel512")
+    lengths = pl.read_parquet(run / "noise.lengths/all.parquet")
+    args = {"stream": "noise", "kinds": dict.fromkeys(NOISE_KINDS, 1), "tokens_per_second": 25}
+    seen = set()
+    for row in sounds(run, "noise-*"):
+        said = json.loads(row["inaudible"])
+        kind, of = said.pop("kind"), said.get("of")
+        named = [of] if isinstance(of, str) else of or []
+        assert set(named) <= own
+        assert row["license"] == ("MIT" if named else "unknown" if kind == "recordings" else "Apache-2.0")
+        if NOISE_KINDS[kind] in ("nothing", "recordings", "speech") and kind not in seen:
+            seen.add(kind)
+            tokens = tokens_of(row)
+            sound = draw(1, row["index"], args, lengths["tokens"].to_numpy(), lengths["prompts"].to_numpy(), pool)
+            assert (sound.kind, sound.length) == (kind, len(tokens))
+            pool.read(set(sound.of))
+            material = Material(options, pool, files, done / "recordings")
+            samples, same, _ = material.make(sound, 640 * len(tokens), 16_000)
+            assert same == said
+            heard = np.rint(samples).clip(-32768, 32767).astype(np.float32) / np.float32(32768)
+            assert tokenizer.encode([heard])[0].tolist() == tokens
+        if kind == "masked":
+            assert -30.1 <= said["snr_db"] <= -14.9
+    assert len(seen) == 11
+
+
+def test_shards_and_workers_change_no_row(done: Path, tmp_path: Path) -> None:
+    (tmp_path / "recordings").symlink_to(done / "recordings")
+    assert_done(speechmill("noise", recipe(tmp_path, per_shard=33), "--workers", "2"))
+    for name in ("noise-*", "interruptions-*", "ladder-*"):
+        assert sounds(tmp_path / "run", name) == sounds(done / "run", name)
+
+
+def test_a_ladder_is_the_same_sentence_ever_harder_to_hear(done: Path) -> None:
+    run = done / "run"
+    quantized = {
+        row["id"]: row for path in (run / "quantize").glob("*.parquet") for row in pq.read_table(path).to_pylist()
+    }
+    rungs = sounds(run, "ladder-*")
+    assert len(rungs) == 20
+    agreement: list[list[float]] = []
+    for start in range(0, 20, 5):
+        ladder = [json.loads(row["degraded"]) for row in rungs[start : start + 5]]
+        of = quantized[ladder[0]["of"]]
+        assert (of["exchanges"], of["answered"]) == (1, True)
+        assert [rung["snr_db"] for rung in ladder] == [20.0, 10.0, 0.0, -10.0, -20.0]
+        assert {(rung["of"], rung["rungs"], rung["noise"]) for rung in ladder} == {(of["id"], 5, "pink")}
+        for number, (row, said) in enumerate(zip(rungs[start : start + 5], ladder, strict=True)):
+            assert row["id"] == f"{of['id']}/ladder-{number}"
+            assert said["rung"] == number
+            assert (row["source"], row["license"], row["spoken"][0]["voice"]) == (
+                of["source"], of["license"], of["spoken"][0]["voice"],
+            )  # fmt: skip
+            assert all(utterance["audio"] is None for utterance in row["spoken"])
+            assert len(tokens_of(row)) == len(tokens_of(of))
+            if said["snr_db"] >= -6:
+                assert (row["messages"], row["answered"], row["inaudible"]) == (of["messages"], True, None)
+            else:
+                assert (row["messages"], row["answered"]) == ([{"role": "user", "content": ""}], False)
+                assert json.loads(row["inaudible"]) == {"kind": "ladder", **said}
+        clear = np.array(tokens_of(of))
+        agreement.append([float((np.array(tokens_of(row)) == clear).mean()) for row in rungs[start : start + 5]])
+    shares = np.mean(agreement, axis=0)
+    assert shares[0] > 0.4 > 0.2 > shares[1] > 2 * max(shares[2:])  # by chance, some of 512 agree
+
+
+def test_a_ladder_of_bands_falls_by_equal_ratios() -> None:
+    ladder = Ladder(rows=1, rungs=5, band_hz=(8000, 500))
+    assert ladder.steps == ((8000.0, True), (4000.0, True), (2000.0, True), (1000.0, False), (500.0, False))
+
+
+def test_lengths_of_many_rows_follow_the_prompts(tmp_path: Path) -> None:
+    """Kolmogorov and Smirnov's D between 10,000 rows and the prompts' lengths."""
+    assert_done(speechmill("noise", recipe(tmp_path, {"rows": 10_000}, per_shard=5000), "--workers", "0"))
+    lengths = spoken_lengths(tmp_path / "run")
+    rows = pl.concat(
+        pl.read_parquet(path, columns=["spoken"])
+        for path in sorted((tmp_path / "run/noise.sounds").glob("noise*.parquet"))
+    )
+    made = Counter(rows["spoken"].list.first().struct.field("tokens").list.len().to_list())
+    assert made.total() == 10_000
+    at = sorted(lengths | made)
+    both = [np.cumsum([counts[length] for length in at]) / counts.total() for counts in (lengths, made)]
+    assert np.abs(both[0] - both[1]).max() <= 0.03
+    assert not list((tmp_path / "run/noise.speech").glob("*.parquet"))  # nothing is kept that nothing is made of
+
+
+@pytest.mark.parametrize("policy", ["drop", "keep", "reject"])
+def test_a_whispervq_hears_as_many_tokens_as_drawn_whatever_becomes_of_its_mask_code(
+    policy: str, tmp_path: Path
+) -> None:
+    model = write_whispervq(tmp_path / "vq.model", "micro")
+    louder = torch.load(model, weights_only=True)
+    louder["state_dict"]["rq.layers.0._codebook.embed"][0, 512] *= 1.3  # so that it is nearest now and then
+    torch.save(louder, model)
+    whisper = write_openai(tmp_path / "whisper.pt", "micro")
+    quantize = {"tokenizer": "whispervq", "model": str(model), "whisper": str(whisper), "mask_code": policy}
+    kinds = dict.fromkeys(("independent", "pink", "clicks", "reversed", "babble"), 1)
+    noise = {"rows": 40, "kinds": kinds}
+    path = recipe(tmp_path, noise, quantize=quantize, chats={})
+    assert_done(speechmill("noise", path, "--workers", "0"))
+    run = tmp_path / "run"
+    rows, lengths = sounds(run), spoken_lengths(run)
+    rejects = [
+        reject
+        for name in (run / "noise.sounds/rejects").glob("*.parquet")
+        for reject in pq.read_table(name)["reject"].to_pylist()
+    ]
+    assert len(rows) + len(rejects) == 40
+    masks = sum(tokens_of(row).count(512) for row in rows)
+    assert all(reject.startswith("noise.sounds.mask_code:") for reject in rejects)
+    assert {"drop": (masks, rejects == []), "keep": (masks > 0, rejects), "reject": (masks, rejects != [])}[policy] == {
+        "drop": (0, True), "keep": (True, []), "reject": (0, True),
+    }[policy]  # fmt: skip
+    assert {row["spoken"][0]["tokenizer"].partition("@")[0] for row in rows} == {"whispervq"}
+    for row in rows:
+        assert len(tokens_of(row)) in lengths
+    codes = {t for row in rows if json.loads(row["inaudible"])["kind"] == "independent" for t in tokens_of(row)}
+    assert max(codes) < 512
+
+
+def test_kept_speech_outlives_the_speech_and_is_asked_for_again_where_it_is_wanted_later(tmp_path: Path) -> None:
+    of_ids, of_speech = {"rows": 20}, {"rows": 20, "kinds": {"masked": 1, "babble": 1}}
+    quiet: dict[str, Any] = {
+        "tts": {"keep_audio": False, "augment": {"gain_db": [-6, 0]}},
+        "chats": {},
+        "mix": {**MIX, "mixtures": {"all": {"parts": {"transcription": 100}}}},
+    }
+    path = recipe(tmp_path, of_ids, **quiet)
+    run = tmp_path / "run"
+    assert_done(speechmill("run", path, "--workers", "0"))
+    gone = [run / folder / f"examples-0000{n}.parquet" for folder in ("tts", "tts.augment") for n in range(4)]
+    assert not any(shard.exists() for shard in gone)
+    assert not list((run / "noise.speech").glob("*.parquet"))
+    tokens = {file.name: file.stat().st_mtime_ns for file in (run / "quantize").glob("*.parquet")}
+
+    recipe(tmp_path, of_speech, **quiet)
+    assert "was removed, and noise.speech needs it again" in speechmill("plan", path).stdout
+    assert_done(speechmill("run", path, "--workers", "2"))
+    assert not any(shard.exists() for shard in gone)
+    assert {file.name: file.stat().st_mtime_ns for file in (run / "quantize").glob("*.parquet")} == tokens
+    kept = {file: file.stat().st_mtime_ns for file in (run / "noise.speech").glob("*.parquet")}
+    assert len(kept) == 4
+    for file in kept:
+        for row in pq.read_table(file).to_pylist():
+            assert all(decode_audio(utterance["audio"]["bytes"])[0].any() for utterance in row["spoken"])
+    assert_done(speechmill("verify", run))
+    assert "Nothing to do" in speechmill("run", path, "--workers", "0").stdout
+
+    # More of the same rows need no speech again, and quantize alone keeps what noise will want.
+    assert_done(speechmill("run", path, "--workers", "0", "--set", "noise.rows=30"))
+    assert {file: file.stat().st_mtime_ns for file in (run / "noise.speech").glob("*.parquet")} == kept
+    next(iter(kept)).unlink()
+    assert_done(speechmill("quantize", path, "--workers", "0"))
+    assert all(file.exists() for file in kept)
+    assert not any(shard.exists() for shard in gone)
+    whole = content(run)
+    assert_done(speechmill("run", path, "--workers", "0", "--set", "noise.rows=30"))
+    assert content(run) == whole
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"noise": {"kinds": {"pinc": 1}}}, "did you mean pink"),
+        (
+            {"noise": {"kinds": {"recordings": 1}}},
+            "the kind recordings and the folder noise.recordings need each other",
+        ),
+        ({"noise": {"recordings": "here"}}, "the kind recordings and the folder noise.recordings need each other"),
+        ({"noise": {"masked_snr_db": [-20, 5]}}, "louder speech is understood"),
+        ({"noise": {"ladder": {"rows": 3}}}, "give exactly one of snr_db and band_hz"),
+        ({"noise": {"ladder": {"rows": 3, "snr_db": [-20, 20]}}}, "does not fall within"),
+        ({"noise": {"ladder": {"rows": 3, "snr_db": [20, -20], "rung": 3}}}, "did you mean rungs"),
+    ],
+)
+def test_noise_that_cannot_be_made_says_why(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_recipe(json.loads(json.dumps(recipe_of(**changes))), "recipe.yaml")
+    assert message in str(caught.value)
+
+
+def test_kinds_of_speech_need_an_engine_that_speaks(tmp_path: Path) -> None:
+    raw = recipe_of(tts={"engine": "espeak"}, export={})
+    raw["noise"] = {"kinds": {"babble": 1}}
+    parsed = parse_recipe(raw, "recipe.yaml")
+    assert parsed.noise.of_speech
+    mute = parsed.tts.model_copy(update={"engine": "whisperspeech_tokens"})
+    with pytest.raises(
+        ValueError, match=r"noise.kinds: it is made of this run's speech, and tts.engine whisperspeech_"
+    ):
+        parsed.model_copy(update={"tts": mute})._noise_of_speech()
+
+
+def test_recordings_and_sentences_that_are_not_there_are_said(tmp_path: Path) -> None:
+    path = recipe(tmp_path, {"rows": 5, "kinds": {"recordings": 1}, "recordings": str(tmp_path / "nowhere")})
+    result = speechmill("noise", path, "--workers", "0")
+    assert (result.returncode, "noise.recordings: no recordings" in result.stderr) == (2, True)
+    path = recipe(tmp_path, {"rows": 5, "ladder": {"rows": 900, "band_hz": [8000, 500]}})
+    result = speechmill("noise", path, "--workers", "0")
+    assert result.returncode == 2
+    assert "900 sentences are wanted" in result.stderr.replace("\n", " ")
+    assert Noise().of_speech is False
