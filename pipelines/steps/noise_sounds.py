@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,9 +136,10 @@ def _noise_rows(job: Job) -> Iterator[Done]:
     material = Material(job.recipe.noise, pool, tuple(job.unit.outside), _recordings(job.recipe))
     heard = {index: sound for index, sound in drawn_sounds.items() if NOISE_KINDS[sound.kind] in HEARD}
     done = dict(_heard(heard, material, job.recipe)) if heard else {}
-    real = pl.read_parquet(paths[POOL]) if POOL in paths else None
+    real = pl.read_parquet(paths[POOL]).rows() if POOL in paths else []
+    ids = [np.array(tokens, np.uint16) for _, _, tokens in real]
     for index, sound in drawn_sounds.items():
-        yield done[index] if index in heard else ({}, _ids_row(index, sound, real, job.unit.args))
+        yield done[index] if index in heard else ({}, _ids_row(index, sound, real, ids, job.unit.args))
 
 
 def _drawn(job: Job, lengths: pl.DataFrame, pool: Pool | None) -> dict[int, Sound]:
@@ -216,21 +217,20 @@ def _heard(sounds: Mapping[int, Sound], material: Material, recipe: Recipe) -> I
         todo = short
 
 
-def _ids_row(index: int, sound: Sound, real: pl.DataFrame | None, args: Mapping[str, Any]) -> Row:
+def _ids_row(
+    index: int, sound: Sound, real: Sequence[tuple[Any, ...]], ids: Sequence[Ids], args: Mapping[str, Any]
+) -> Row:
     """Return a row of ids that nobody spoke.
 
     Args:
-        real: ids of this run's utterances (id, license, tokens), for those that are made of them.
+        real: utterances of this run (id, license, tokens), for those that are made of them; ids: their tokens.
         args: with what `quantize` noted of its tokenizer.
     """
     mask, license = args["mask_code"], OURS
     said: dict[str, Any] = {"kind": sound.kind}
     if sound.kind == "shuffled":
-        assert real is not None, "the units see to it"
-        pool = [np.array(ids, np.uint16) for ids in real["tokens"]]
-        tokens, of = shuffled(sound.length, pool, sound.rng)
-        rows = real[of]
-        said, license = {**said, "of": rows["id"].to_list()}, _all_of(rows["license"])
+        tokens, of = shuffled(sound.length, ids, sound.rng)
+        said, license = {**said, "of": [real[i][0] for i in of]}, _all_of(real[i][1] for i in of)
     else:
         make = {"independent": independent, "sticky": sticky}[sound.kind]
         tokens, params = make(sound.length, args["n_codes"] - (mask is not None), sound.rng)
