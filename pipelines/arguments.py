@@ -12,7 +12,9 @@ from pipelines.errors import UserError
 if TYPE_CHECKING:
     from pipelines.recipe import Recipe
 
-RecipePath = Annotated[Path, typer.Argument(help="a recipe, such as configs/quickstart.yaml, or hf://owner/name", metavar="RECIPE")]
+RecipePath = Annotated[
+    Path, typer.Argument(help="a recipe, such as configs/quickstart.yaml, or hf://owner/name", metavar="RECIPE")
+]
 RunPath = Annotated[Path, typer.Argument(help="a recipe, or the folder of its run", metavar="RECIPE|RUN")]
 Changes = Annotated[
     list[str] | None,

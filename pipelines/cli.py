@@ -291,6 +291,8 @@ def publish(
     from pipelines.hub import Hub
     from pipelines.lock import lock_run
 
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, _stop)
     hub = Hub(repo, say=typer.echo)
     with lock_run(recipe.run_path):
         version = publishing.publish(recipe, hub, private, allow or [], tag, typer.echo)
