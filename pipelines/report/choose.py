@@ -31,25 +31,32 @@ class Choice:
     task: str
     length: str  # one of LENGTHS
     kind: str  # of what cannot be heard; "" for speech
+    rung: int | None = None  # of a ladder
 
 
 def choose(seen: Seen, rows: Rows) -> list[Choice]:
-    """Return the rows to show: by mixture and task, then one for each voice that was not heard yet."""
+    """Return the rows to show: by mixture and task, then of each kind, rung and voice that had none yet."""
     heard: Counter[str] = Counter()
     chosen: dict[tuple[str, str], Choice] = {}
-    pools = list(_pools(seen, rows))
-    for name, pool in pools:
+
+    def add(mixture: str, row: dict[str, Any]) -> None:
+        chosen.setdefault((row["task"], row["id"]), _choice(mixture, row))
+        heard[row["voice"]] += row["task"] != "text_only"
+
+    for name, pool in _pools(seen, rows):
         for task in sorted(pool["task"].unique().cast(pl.String).to_list()):
             mine = pool.filter(pl.col("task").cast(pl.String) == task)
             for row in _of_task(_with_length(mine), heard):
-                chosen.setdefault((task, row["id"]), _choice(name, row))
-                heard[row["voice"]] += task != "text_only"
-    for name, pool in [*pools, ("", _unmixed(rows))]:  # a voice may speak nothing that a mixture took
-        speech = pool.filter(pl.col("kind").is_null() & (pl.col("task").cast(pl.String) != "text_only"))
-        for row in _of_new_voices(_with_length(speech), heard):
-            chosen.setdefault((row["task"], row["id"]), _choice(name, row))
-            heard[row["voice"]] += 1
-    return list(chosen.values())
+                add(name, row)
+    rest = _with_length(_unmixed(rows))  # what no mixture took
+    shown = {(choice.kind, choice.rung) for choice in chosen.values()}
+    odd = rest.filter(pl.col("kind").is_not_null() | pl.col("rung").is_not_null())
+    for row in (row for _, group in odd.group_by("kind", "rung") for row in group.bottom_k(1, by="id").to_dicts()):
+        if (row["kind"] or "", row["rung"]) not in shown:
+            add("", row)
+    for row in _of_new_voices(rest.filter(pl.col("kind").is_null()), heard):
+        add("", row)
+    return sorted(chosen.values(), key=lambda choice: (choice.mixture == "", choice.mixture, choice.task))
 
 
 def _pools(seen: Seen, rows: Rows) -> Iterator[tuple[str, pl.DataFrame]]:
@@ -102,4 +109,6 @@ def _of_new_voices(rows: pl.DataFrame, heard: Counter[str]) -> Iterator[dict[str
 
 
 def _choice(mixture: str, row: dict[str, Any]) -> Choice:
-    return Choice(row["path"], row["row"], row["id"], mixture, row["task"], row["third"], row["kind"] or "")
+    return Choice(
+        row["path"], row["row"], row["id"], mixture, row["task"], row["third"], row["kind"] or "", row["rung"]
+    )

@@ -12,15 +12,14 @@ import pyarrow.parquet as pq
 
 from pipelines.report.choose import Choice
 from pipelines.report.media import Sound, play, strip
+from pipelines.report.remade import remake
 from pipelines.report.seen import Seen
 from pipelines.row import Row
 from quantize.tokenizer import AudioError
 from tts import WITHOUT_AUDIO
 
 MOST_MEDIA_BYTES = 9_000_000  # of all sounds and pictures, in base64: the file stays below 15 MB
-MOST_CHARS = 1_500  # of a message that are shown
-
-NO_SOUND_YET = "not quantized yet: no sound tokens"
+MOST_CHARS = 700  # of a message that are shown
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,10 @@ class Shards:
         return _read_row(self._seen.folder / path, row)
 
     def speech(self, path: str, row: Row) -> list[bytes | None]:
-        """Return the speech of each of a row's utterances, as it was kept; None where there is none."""
+        """Return the sound of each of a row's utterances, as it was kept or is made again; None where there is none."""
         mine = [utterance["audio"] for utterance in row["spoken"]]
+        if not any(mine) and (row["inaudible"] or row["degraded"]):
+            return remake(self._seen, row)
         shard = self._speech.get(Path(path).stem)
         if any(mine) or shard is None:
             return [audio["bytes"] if audio else None for audio in mine]
@@ -163,7 +164,7 @@ def _utterance(seen: Seen, row: Row, utterance: Row, audio: bytes | None, full: 
 def _silent_for(seen: Seen, row: Row, utterance: Row) -> str:
     """Return why an utterance has no sound to play."""
     if row["inaudible"] and utterance["text"] is None:
-        return "made of sound tokens alone: there is no audio"
+        return "its sound tokens were drawn, and never were a sound"
     listed = {voice.id for voice in seen.recipe.tts.voices}
     if utterance["voice"] in listed and seen.recipe.tts.engine_of(utterance["voice"]) in WITHOUT_AUDIO:
         return "a model of text wrote the sound tokens (T2S): nobody spoke, there is no audio"

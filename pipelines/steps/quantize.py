@@ -65,6 +65,8 @@ def _run(job: Job) -> Outcome:
     made_by = {
         "tokenizer": label(tokenizer),
         "tokens_per_second": tokenizer.tokens_per_second,
+        "sample_rate_hz": tokenizer.sample_rate_hz,
+        "most_seconds": tokenizer.max_seconds,
         "n_codes": tokenizer.n_codes,
         "mask_code": tokenizer.mask_code,
         "device": tokenizer.device,

@@ -1,0 +1,107 @@
+"""The sound of rows that nobody can hear, and of rungs: made once more, as the tokenizer heard it: none is kept."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import polars as pl
+import soundfile
+from numpy.typing import NDArray
+
+from noise import HEARD, NOISE_KINDS
+from noise.sounds import FULL_SCALE
+from pipelines.errors import UserError
+from pipelines.report.seen import Seen
+from pipelines.row import Row
+from pipelines.rowwise import read_rows
+from pipelines.steps.noise import LENGTHS
+from pipelines.steps.noise_ladder import clips_of
+from pipelines.steps.noise_sounds import FOLDER, Material, draw
+from pipelines.steps.noise_speech import FOLDER as SPEECH
+from pipelines.steps.noise_speech import Pool
+from quantize.tokenizer import Tokenizer
+
+
+def remake(seen: Seen, row: Row) -> list[bytes | None]:
+    """Return the sound of each of a row's utterances as WAV at the tokenizer's rate; None for what never was a sound.
+
+    The same draws give the same sound. Where a model's mask code was dropped the row's may have been made a little
+    longer, from the same draws. None, too, where recordings of noise are not on this machine any more.
+    """
+    if row["degraded"]:
+        return _rung(seen, row)
+    kind = json.loads(row["inaudible"])["kind"] if row["inaudible"] else ""
+    if NOISE_KINDS.get(kind) not in HEARD or row["exchanges"] != 1:
+        return [None] * len(row["spoken"])
+    ear = _ear(seen)
+    samples = _noise(seen, row, ear)
+    return [None if samples is None else _wav(samples, ear.sample_rate_hz)]
+
+
+@dataclass(frozen=True)
+class Ear:
+    """What of a tokenizer a sound's making depends on, as `quantize` noted it: its model is not loaded for that."""
+
+    sample_rate_hz: int
+    tokens_per_second: int
+    max_seconds: float
+
+
+def _ear(seen: Seen) -> Ear:
+    facts = next(iter(seen.records("quantize").values())).facts
+    return Ear(facts["sample_rate_hz"], facts["tokens_per_second"], facts["most_seconds"])
+
+
+def _noise(seen: Seen, row: Row, ear: Ear) -> NDArray[np.float32] | None:
+    """Return float32 (n_samples,) of an inaudible row; None where what it was made of is gone."""
+    for record in seen.records(FOLDER).values():
+        args = record.made_of["args"]
+        if args.get("stream") != "noise" or not 0 <= row["index"] - args["start"] < record.counts.rows_in:
+            continue
+        lengths = pl.read_parquet(seen.folder / LENGTHS)
+        speech = tuple(seen.folder / name for name in record.made_of["inputs"] if name.startswith(f"{SPEECH}/"))
+        pool = _pool(speech, seen.recipe.seed) if speech else None
+        tokens, prompts = lengths["tokens"].to_numpy(), lengths["prompts"].to_numpy()
+        sound = draw(seen.recipe.seed, row["index"], args, tokens, prompts, pool)
+        if pool:
+            pool.read(set(sound.of))
+        recordings = seen.recipe.noise.recordings
+        folder = seen.recipe.root_path / recordings if recordings else None
+        material = Material(seen.recipe.noise, pool, tuple(record.made_of["outside"]), folder)
+        n = -(-sound.length * ear.sample_rate_hz // ear.tokens_per_second)
+        try:
+            samples = material.make(sound, n, ear.sample_rate_hz)[0]
+        except (UserError, OSError):
+            return None
+        return (np.rint(samples).clip(-FULL_SCALE, FULL_SCALE - 1) / FULL_SCALE).astype(np.float32)
+    return None
+
+
+@lru_cache(maxsize=1)
+def _pool(paths: tuple[Path, ...], seed: int) -> Pool:
+    return Pool(paths, seed)
+
+
+def _rung(seen: Seen, row: Row) -> list[bytes | None]:
+    """Return the sounds of a rung: of the sentence that was kept for it, as hard to hear as the rung is."""
+    said, ear = json.loads(row["degraded"]), _ear(seen)
+    for shard in seen.outputs.shards(SPEECH) if seen.outputs.has(SPEECH) else ():
+        for sentence in read_rows(seen.folder / shard.path):
+            if sentence["id"] == said["of"]:
+                rung = {**sentence, "degraded": row["degraded"]}
+                clips = clips_of(rung, cast(Tokenizer, ear), seen.recipe.seed)  # which takes no more of it
+                whole = [[clip.samples for clip in clips if clip.utterance == n] for n in range(len(row["spoken"]))]
+                return [_wav(np.concatenate(some), ear.sample_rate_hz) if some else None for some in whole]
+    return [None] * len(row["spoken"])
+
+
+def _wav(samples: NDArray[np.float32], rate_hz: int) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate_hz, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
