@@ -21,10 +21,10 @@ from pipelines.steps import BY_KEY
 PINNED: dict[str, tuple[int, str]] = {
     "read": (3, "bdc4db427a23acd5c34aafba6977194d"),
     "score": (4, "bd7520ec89aac397a13afa8e212e9bb0"),
-    "filter": (2, "4b225637cee9670bfcbd83a018267264"),
-    "tts": (2, "352a2c065cce19b5535677fc23406aad"),
-    "noise": (2, "5e48ea9ed60c1e7f32e05d675b9dc6bc"),
-    "mix": (1, "63275a86184bca0ded8bc398a019658f"),
+    "filter": (3, "4b225637cee9670bfcbd83a018267264"),
+    "tts": (3, "352a2c065cce19b5535677fc23406aad"),
+    "noise": (3, "693d243a07753702e9579afca85675f1"),
+    "mix": (2, "78af35484326bd242f7cecbc88609b5e"),
 }
 
 
@@ -41,7 +41,7 @@ WHAT: dict[str, Callable[[dict[str, Any]], Any]] = {
     ],
     "filter": lambda row: row["id"],
     "tts": texts,
-    "noise": lambda row: [row["inaudible"].split()[0], row["messages"][1]["content"]],
+    "noise": lambda row: [row["inaudible"], row["messages"][1]["content"]],
     "mix": lambda row: [row["task"], row["path"]],
 }  # fmt: skip
 
