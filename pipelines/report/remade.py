@@ -28,20 +28,31 @@ from pipelines.steps.noise_speech import Pool
 from quantize.tokenizer import Tokenizer
 
 
-def remake(seen: Seen, row: Row) -> list[bytes | None]:
+def remake(seen: Seen, row: Row, stream: str = "noise") -> list[bytes | None]:
     """Return the sound of each of a row's utterances as WAV at the tokenizer's rate; None for what never was a sound.
 
     The same draws give the same sound. Where a model's mask code was dropped the row's may have been made a little
     longer, from the same draws. None, too, where recordings of noise are not on this machine any more.
+
+    Args:
+        stream: of draws, as the row's unit names it.
     """
     if row["degraded"]:
         return _rung(seen, row)
-    kind = json.loads(row["inaudible"])["kind"] if row["inaudible"] else ""
-    if NOISE_KINDS.get(kind) not in HEARD or row["exchanges"] != 1:
+    if NOISE_KINDS.get(json.loads(row["inaudible"])["kind"]) not in HEARD:
         return [None] * len(row["spoken"])
     ear = _ear(seen)
-    samples = _noise(seen, row, ear)
+    samples = _noise(seen, row, stream, ear)
     return [None if samples is None else _wav(samples, ear.sample_rate_hz)]
+
+
+def remake_in_chat(seen: Seen, path: str, row: Row) -> bytes | None:
+    """Return the sound that was put into a chat, a row of a shard of `noise.chats`; None where there is none."""
+    tokens = [utterance["tokens"] for utterance in row["spoken"] if utterance["text"] is None]
+    for sound in read_rows(seen.folder / "noise" / Path(path).name):
+        if sound["spoken"][0]["tokens"] in tokens:
+            return remake(seen, sound, "noise.interruptions")[0]
+    return None
 
 
 @dataclass(frozen=True)
@@ -58,11 +69,11 @@ def _ear(seen: Seen) -> Ear:
     return Ear(facts["sample_rate_hz"], facts["tokens_per_second"], facts["most_seconds"])
 
 
-def _noise(seen: Seen, row: Row, ear: Ear) -> NDArray[np.float32] | None:
+def _noise(seen: Seen, row: Row, stream: str, ear: Ear) -> NDArray[np.float32] | None:
     """Return float32 (n_samples,) of an inaudible row; None where what it was made of is gone."""
     for record in seen.records(FOLDER).values():
         args = record.made_of["args"]
-        if args.get("stream") != "noise" or not 0 <= row["index"] - args["start"] < record.counts.rows_in:
+        if args.get("stream") != stream or not 0 <= row["index"] - args["start"] < record.counts.rows_in:
             continue
         lengths = pl.read_parquet(seen.folder / LENGTHS)
         speech = tuple(seen.folder / name for name in record.made_of["inputs"] if name.startswith(f"{SPEECH}/"))

@@ -31,7 +31,7 @@ class Rows:
     Attributes:
         table: a row each: path, row, id, source, voice (of its first utterance), seconds, exchanges, answered, kind
             (of what cannot be heard), rung (of a ladder), cut (the reason why it lost its end).
-        utterances: voice, seconds and tokenizer of each utterance of speech.
+        utterances: voice, seconds and tokenizer of each utterance of clean speech.
         wrote: what language models wrote: task, model, template, messages, tries, prompt_tokens, completion_tokens.
     """
 
@@ -48,7 +48,8 @@ def read_rows_of(seen: Seen) -> Rows:
             rows = pl.from_arrow(file.read(_COLUMNS))
         assert isinstance(rows, pl.DataFrame), "a table becomes a frame"
         tables.append(_table(rows, shard.path))
-        spoken = rows.filter(pl.col("inaudible").is_null()).select("spoken").explode("spoken").drop_nulls()
+        clean = pl.all_horizontal(pl.col("inaudible", "degraded").is_null())  # what noise makes are copies
+        spoken = rows.filter(clean).select("spoken").explode("spoken").drop_nulls()
         utterances.append(spoken.unnest("spoken").with_columns(pl.col("voice", "tokenizer").cast(_NAMES)))
         written = rows.select("generated").explode("generated").drop_nulls().unnest("generated")
         wrote.append(_counted(written))

@@ -16,6 +16,7 @@ from pipelines.recipe import Recipe
 from pipelines.shards import Record, read_record
 from pipelines.steps import BY_KEY, PASSES
 from pipelines.steps.augment import speech_shards
+from pipelines.steps.noise_chats import SOUNDS
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ class Seen:
     def mixable(self) -> list[Shard]:
         """Return the shards that mixtures are made of, as far as they are there."""
         keys = [key for key in BY_KEY["mix"].needs if self.outputs.has(key)]
-        return [shard for shard in self.outputs.shards(*keys) if (self.folder / shard.path).is_file()]
+        shards = [s for s in self.outputs.shards(*keys) if not s.path.startswith(f"noise/{SOUNDS}")]
+        return [shard for shard in shards if (self.folder / shard.path).is_file()]
 
     def spoken(self) -> list[Shard]:
         """Return the shards of speech that are there: they may be removed once their tokens are safe."""

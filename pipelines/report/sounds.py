@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 
 from pipelines.report.choose import Choice
 from pipelines.report.media import Sound, play, strip
-from pipelines.report.remade import remake
+from pipelines.report.remade import remake, remake_in_chat
 from pipelines.report.seen import Seen
 from pipelines.row import Row
+from pipelines.steps.noise_chats import FOLDER as CHATS
+from pipelines.steps.noise_chats import SUFFIX
 from quantize.tokenizer import AudioError
 from tts import WITHOUT_AUDIO
 
@@ -79,16 +81,25 @@ class Shards:
 
     def speech(self, path: str, row: Row) -> list[bytes | None]:
         """Return the sound of each of a row's utterances, as it was kept or is made again; None where there is none."""
-        mine = [utterance["audio"] for utterance in row["spoken"]]
-        if not any(mine) and (row["inaudible"] or row["degraded"]):
+        kept = [utterance["audio"]["bytes"] if utterance["audio"] else None for utterance in row["spoken"]]
+        if any(kept):
+            return kept
+        if path.startswith(f"{CHATS}/"):
+            of_chat = iter(self._kept(row["source"], row["id"].removesuffix(SUFFIX), len(kept)))
+            noise = remake_in_chat(self._seen, path, row)
+            return [noise if utterance["text"] is None else next(of_chat) for utterance in row["spoken"]]
+        if row["inaudible"] or row["degraded"]:
             return remake(self._seen, row)
-        shard = self._speech.get(Path(path).stem)
-        if any(mine) or shard is None:
-            return [audio["bytes"] if audio else None for audio in mine]
-        place = _places(shard).get(row["id"])
-        audios = [] if place is None else [utterance["audio"] for utterance in _read_row(shard, place)["spoken"]]
-        found = [audio["bytes"] if audio else None for audio in audios]
-        return (found + [None] * len(mine))[: len(mine)]
+        return self._kept(Path(path).stem, row["id"], len(kept))
+
+    def _kept(self, shard: str, row_id: str, utterances: int) -> list[bytes | None]:
+        """Return the speech of a row, by its id and the name of its shard, or the beginning of that."""
+        for name, path in self._speech.items():
+            if name.startswith(shard) and (place := _places(path).get(row_id)) is not None:
+                audios = [utterance["audio"] for utterance in _read_row(path, place)["spoken"]]
+                found = [audio["bytes"] if audio else None for audio in audios]
+                return (found + [None] * utterances)[:utterances]
+        return [None] * utterances
 
 
 def _read_row(path: Path, row: int) -> Row:

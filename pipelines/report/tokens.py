@@ -22,7 +22,8 @@ from pipelines.report.seen import Seen
 
 MOST_ROWS = 20_000  # read for their tokens: 3 million tokens, of which each of 512 is seen some thousand times
 LONGEST_RUN = 16  # longer runs of one token count with these
-_COLUMNS = ["inaudible", *(f"spoken.list.element.{name}" for name in ("voice", "seconds", "tokenizer", "tokens"))]
+_SPOKEN = ("text", "voice", "seconds", "tokenizer", "tokens")
+_COLUMNS = ["exchanges", "inaudible", "degraded", *(f"spoken.list.element.{name}" for name in _SPOKEN)]
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Voice:
 
 @dataclass
 class Heard:
-    """What was counted of one tokenizer's tokens, of speech or of inaudible sounds."""
+    """What was counted of one tokenizer's tokens: of speech, of ladders, or of what nobody can hear."""
 
     used: NDArray[np.int64]  # int64 (n_codes,): how often each token stands
     runs: NDArray[np.int64]  # int64 (LONGEST_RUN + 1,): runs of one token, by their length
@@ -67,7 +68,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Tokens:
-    """What the sample says, by (tokenizer, "speech" or "inaudible")."""
+    """What the sample says, by (tokenizer, "speech", "degraded" or "inaudible")."""
 
     rows: int  # that were read
     of_rows: int
@@ -106,7 +107,9 @@ def _count(table: pa.Table, codes: int, heard: dict[tuple[str, str], Heard]) -> 
     lists = table["spoken"].combine_chunks()
     spoken = lists.flatten()
     row = pc.list_parent_indices(lists).to_numpy()
-    inaudible = table["inaudible"].is_valid().to_numpy()[row]
+    inaudible, degraded = (table[name].is_valid().to_numpy()[row] for name in ("inaudible", "degraded"))
+    copied = inaudible & (table["exchanges"].to_numpy()[row] > 1)  # the turns of a chat that is interrupted
+    copied &= spoken.field("text").is_valid().to_numpy(zero_copy_only=False)
     labels = spoken.field("tokenizer").to_pylist()
     voices = spoken.field("voice").to_pylist()
     seconds = spoken.field("seconds").to_numpy(zero_copy_only=False)
@@ -114,9 +117,9 @@ def _count(table: pa.Table, codes: int, heard: dict[tuple[str, str], Heard]) -> 
     ids, ends = tokens.flatten().to_numpy(), np.cumsum(pc.list_value_length(tokens).fill_null(0).to_numpy())
     for number, (label, voice, end) in enumerate(zip(labels, voices, ends, strict=True)):
         mine = ids[ends[number - 1] if number else 0 : end]
-        if not mine.size:
+        if not mine.size or copied[number]:
             continue
-        key = (label, "inaudible" if inaudible[number] else "speech")
+        key = (label, "inaudible" if inaudible[number] else "degraded" if degraded[number] else "speech")
         if key not in heard:
             heard[key] = Heard(np.zeros(codes, np.int64), np.zeros(LONGEST_RUN + 1, np.int64))
         counted = heard[key]
