@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from conftest import speechmill
 from rich.console import Console
 
 from pipelines.arguments import load_run
 from pipelines.errors import RunError, UserError
 from pipelines.look import Found, Wanted, check, find, play, show
 from pipelines.report.seen import Seen, look_at
+from tests.conftest import speechmill
 
 
 @pytest.fixture(scope="module")

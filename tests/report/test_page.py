@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import assert_done, recipe_of, speechmill, write_recipe
-from report.chromium import PHONE, WIDE, axe, chromium, complaints, facts, look, requests, shown
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+
+from tests.conftest import assert_done, recipe_of, speechmill, write_recipe
+from tests.report.chromium import PHONE, WIDE, axe, chromium, complaints, facts, look, requests, shown
 
 HOSTILE = [
     "<script>document.title = 'owned'</script> What is a fox?",

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import assert_done, speechmill, write_recipe
 
 from pipelines.arguments import load_run
 from pipelines.report.choose import choose
@@ -21,6 +20,7 @@ from pipelines.report.seen import Seen, look_at
 from pipelines.report.sounds import read_samples
 from pipelines.rowwise import read_rows
 from quantize import load_tokenizer
+from tests.conftest import assert_done, speechmill, write_recipe
 
 KINDS = ("independent", "white", "masked", "babble", "reversed")
 

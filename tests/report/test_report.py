@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from conftest import speechmill
 
 from pipelines.arguments import load_run
 from pipelines.report.cautions import Caution, cautions
@@ -26,6 +25,7 @@ from pipelines.report.sounds import read_samples
 from pipelines.report.tables import by_attribute, voice_rows
 from pipelines.report.texts import COMPARING, Histogram, Texts, measure_texts
 from pipelines.report.tokens import Heard, Tokens, Voice, measure_tokens
+from tests.conftest import speechmill
 
 
 @pytest.fixture(scope="module")
