@@ -30,9 +30,9 @@ import pyarrow.parquet as pq
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from pipelines.publish_files import CARD, LOCKFILE, RECIPE, File, Ledger  # noqa: E402
+from pipelines.publish.files import CARD, LOCKFILE, RECIPE, File, Ledger  # noqa: E402
+from pipelines.publish.secrets_scan import scan_parquet  # noqa: E402
 from pipelines.recipe import parse_recipe  # noqa: E402
-from pipelines.secrets_scan import scan_parquet  # noqa: E402
 from tests.publish.loopback_hub import TOKEN, LoopbackHub  # noqa: E402
 
 REPO = "mara/spoken"
@@ -66,8 +66,8 @@ def stand_ins(folder: Path) -> list[File]:
 
 def child(folder: Path) -> None:
     """Upload, as a process of its own that can be killed."""
-    from pipelines.hub import Hub
-    from pipelines.publish import upload
+    from pipelines.publish.hub import Hub
+    from pipelines.publish.publishing import upload
 
     hub = Hub(REPO, say=lambda line: print(line, flush=True))
     print(upload(stand_ins(folder), Ledger(folder, REPO), hub, False, None, print))

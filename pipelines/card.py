@@ -13,8 +13,8 @@ import yaml
 
 from pipelines.funnel import Funnel, funnel_rows, measure, source_table
 from pipelines.graph import Job, Outcome, Outputs, Unit
-from pipelines.licenses import whole
-from pipelines.places import FOLDER, published_recipe, reproduce
+from pipelines.publish.licenses import whole
+from pipelines.publish.places import FOLDER, published_recipe, reproduce
 from pipelines.recipe import Recipe
 from pipelines.shards import Counts, digest_json
 from quantize.run_lengths import LONGEST

@@ -281,15 +281,15 @@ def publish(
 
     Example: speechmill publish runs/quickstart --repo mara/spoken-quickstart --dry-run
     """
-    from pipelines import publish as publishing
+    from pipelines.publish import publishing
 
     recipe = load_run(where, run_dir=run_dir)
     publishing.check_repo(repo)
     if dry_run:
         typer.echo("\n".join(publishing.dry_run(recipe, repo, allow or [])))
         return
-    from pipelines.hub import Hub
     from pipelines.lock import lock_run
+    from pipelines.publish.hub import Hub
 
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, _stop)

@@ -217,7 +217,7 @@ def load_recipe(path: Path, changes: Sequence[str] = (), run_dir: str | None = N
     """
     where = str(path)
     if published := where.startswith("hf:"):
-        from pipelines.hub import fetch_recipe  # loads the Hub's client
+        from pipelines.publish.hub import fetch_recipe  # loads the Hub's client
 
         where = f"hf://{where.removeprefix('hf:').lstrip('/')}"  # of its two slashes a Path has lost one
         path = fetch_recipe(where)
@@ -232,7 +232,7 @@ def load_recipe(path: Path, changes: Sequence[str] = (), run_dir: str | None = N
     for change in changes:
         _apply(raw, change)
     if published:
-        from pipelines.places import check_given
+        from pipelines.publish.places import check_given
 
         check_given(raw, where)
     if run_dir is not None:

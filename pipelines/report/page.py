@@ -13,8 +13,8 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from pipelines.funnel import Funnel
-from pipelines.places import published_recipe
 from pipelines.progress import describe_usage, format_seconds
+from pipelines.publish.places import published_recipe
 from pipelines.report import charts
 from pipelines.report.cautions import cautions
 from pipelines.report.choose import LENGTHS, choose

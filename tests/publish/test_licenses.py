@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.licenses import NEEDS_A_NAME, TABLE, known, refused, unused, whole
+from pipelines.publish.licenses import NEEDS_A_NAME, TABLE, known, refused, unused, whole
 from pipelines.recipe import load_recipe
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))

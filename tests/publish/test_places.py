@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pipelines.errors import UserError
-from pipelines.places import check_given, left_out, published_card, published_recipe, reproduce
+from pipelines.publish.places import check_given, left_out, published_card, published_recipe, reproduce
 from pipelines.recipe import PLACES, load_recipe, parse_recipe
 from tests.conftest import ROOT, recipe_of
 

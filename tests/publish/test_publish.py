@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipelines import publish as publishing
 from pipelines.arguments import load_run
 from pipelines.cli import app
 from pipelines.errors import RunError, UserError
-from pipelines.hub import ATTEMPTS, Hub, wait_seconds
-from pipelines.publish_files import Ledger, collect
+from pipelines.publish import publishing
+from pipelines.publish.files import Ledger, collect
+from pipelines.publish.hub import ATTEMPTS, Hub, wait_seconds
 from tests.conftest import ROOT, content
 from tests.publish.loopback_hub import BEHAVIOURS, TOKEN, Entry, LoopbackHub, Plan
 

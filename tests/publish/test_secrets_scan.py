@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.secrets_scan import PATTERNS, scan_parquet, scan_text, secrets
+from pipelines.publish.secrets_scan import PATTERNS, scan_parquet, scan_text, secrets
 
 MIXED = "aB3dE5gH7jK9mN2pQ4sT6vW8xY1zC0fR" * 3  # of letters and digits, as keys are
 UPPER = "Q7WZ3RTX5KJ2MNB4"

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.errors import RunError, UserError
-from pipelines.licenses import refused, unused
-from pipelines.publish_files import CARD, LOCKFILE, RECIPE, File, Ledger, collect
+from pipelines.publish.files import CARD, LOCKFILE, RECIPE, File, Ledger, collect
+from pipelines.publish.licenses import refused, unused
 from pipelines.recipe import Recipe
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    from pipelines.hub import Hub, Remote
+    from pipelines.publish.hub import Hub, Remote
 
     Operation = CommitOperationAdd | CommitOperationDelete
 
@@ -69,7 +69,7 @@ def check_secrets(files: Iterable[File], data: bool = True) -> None:
     Args:
         data: whether the data is read too.
     """
-    from pipelines.secrets_scan import scan_parquet, scan_text
+    from pipelines.publish.secrets_scan import scan_parquet, scan_text
 
     shards = [(f.name, f.source) for f in files if data and f.is_shard and isinstance(f.source, Path)]
     found = [finding for name, path in shards for finding in scan_parquet(name, path)]
@@ -151,7 +151,7 @@ def upload(
 
     Raises UserError and RunError, as `publish` does.
     """
-    from pipelines.hub import next_version, our_client
+    from pipelines.publish.hub import next_version, our_client
 
     digests = {file.name: ledger.sha256.get(file.digest) or file.sha256() for file in files}
     with our_client():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import RunError, UserError
-from pipelines.places import published_card, published_recipe
+from pipelines.publish.places import published_card, published_recipe
 from pipelines.recipe import Recipe
 
 if TYPE_CHECKING:
