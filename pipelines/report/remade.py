@@ -37,11 +37,13 @@ def remake(seen: Seen, row: Row, stream: str = "noise") -> list[bytes | None]:
     Args:
         stream: of draws, as the row's unit names it.
     """
+    ear = _ear(seen)
+    if ear is None:
+        return [None] * len(row["spoken"])
     if row["degraded"]:
-        return _rung(seen, row)
+        return _rung(seen, row, ear)
     if NOISE_KINDS.get(json.loads(row["inaudible"])["kind"]) not in HEARD:
         return [None] * len(row["spoken"])
-    ear = _ear(seen)
     samples = _noise(seen, row, stream, ear)
     return [None if samples is None else _wav(samples, ear.sample_rate_hz)]
 
@@ -64,8 +66,11 @@ class Ear:
     max_seconds: float
 
 
-def _ear(seen: Seen) -> Ear:
+def _ear(seen: Seen) -> Ear | None:
+    """Return what was noted; None in a run of a version that did not yet."""
     facts = next(iter(seen.records("quantize").values())).facts
+    if "sample_rate_hz" not in facts:
+        return None
     return Ear(facts["sample_rate_hz"], facts["tokens_per_second"], facts["most_seconds"])
 
 
@@ -99,9 +104,9 @@ def _pool(paths: tuple[Path, ...], seed: int) -> Pool:
     return Pool(paths, seed)
 
 
-def _rung(seen: Seen, row: Row) -> list[bytes | None]:
+def _rung(seen: Seen, row: Row, ear: Ear) -> list[bytes | None]:
     """Return the sounds of a rung: of the sentence that was kept for it, as hard to hear as the rung is."""
-    said, ear = json.loads(row["degraded"]), _ear(seen)
+    said = json.loads(row["degraded"])
     for shard in seen.outputs.shards(SPEECH) if seen.outputs.has(SPEECH) else ():
         for sentence in read_rows(seen.folder / shard.path):
             if sentence["id"] == said["of"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -10,6 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from noise import HEARD, NOISE_KINDS
 from pipelines.report.choose import Choice
 from pipelines.report.media import Sound, play, strip
 from pipelines.report.remade import remake, remake_in_chat
@@ -175,7 +177,8 @@ def _utterance(seen: Seen, row: Row, utterance: Row, audio: bytes | None, full: 
 def _silent_for(seen: Seen, row: Row, utterance: Row) -> str:
     """Return why an utterance has no sound to play."""
     if row["inaudible"] and utterance["text"] is None:
-        return "its sound tokens were drawn, and never were a sound"
+        heard = NOISE_KINDS.get(json.loads(row["inaudible"])["kind"]) in HEARD
+        return "it cannot be made again here" if heard else "its sound tokens were drawn, and never were a sound"
     listed = {voice.id for voice in seen.recipe.tts.voices}
     if utterance["voice"] in listed and seen.recipe.tts.engine_of(utterance["voice"]) in WITHOUT_AUDIO:
         return "a model of text wrote the sound tokens (T2S): nobody spoke, there is no audio"
