@@ -1,7 +1,7 @@
 """Asking language models: how fast, at what cost, and what kills on both sides lose, against a loopback server.
 
-    python benchmarks/answers.py                          # all parts at full size: about ten minutes
-    python benchmarks/answers.py --parts rates --answers 3000
+    python benchmarks/asking_llms.py                          # all parts at full size: about ten minutes
+    python benchmarks/asking_llms.py --parts rates --answers 3000
 
 paced    a server of 200 answers a second, each after 0.5 s: ours beside a bare concurrent client of the same server
 rates    a server that answers at once: distilabel's Pipeline, its agenerate, a bare AsyncOpenAI, ours
