@@ -1,11 +1,14 @@
 """Many requests at once from code that waits for them: an event loop in a thread of its own."""
 
 import asyncio
+import concurrent.futures
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_WAKE_S = 0.2  # polars, once imported, has Ctrl-C wait for the end of a wait that has none
 
 
 class LoopThread:
@@ -23,6 +26,8 @@ class LoopThread:
             self._thread.start()
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
+            while concurrent.futures.wait([future], _WAKE_S).not_done:
+                pass
             return future.result()
         finally:
             future.cancel()  # does nothing unless Ctrl-C ended the wait
