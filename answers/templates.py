@@ -8,13 +8,15 @@ call anything that changes what it is given.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from answers.asking import AskingError
 
 Chat = list[dict[str, str]]
 ROLES = ("system", "user")  # the blocks of a file, in the order of their messages
@@ -28,6 +30,9 @@ GIVEN: Mapping[str, tuple[str, ...]] = {
 _ENVIRONMENT = ImmutableSandboxedEnvironment(
     undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
 )
+del _ENVIRONMENT.filters["random"], _ENVIRONMENT.globals["lipsum"]  # what differs each time is paid for each time
+_FAULTS = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError)  # of a file
+_TRIED: tuple[list[dict[str, str]], ...] = ([], [{"prompt": "x", "answer": "x"}])  # values of `before`
 
 
 class Request:
@@ -62,17 +67,24 @@ class Request:
                 f"{path}: block {unknown[0]} is of no role; a template has the blocks {' and '.join(ROLES)}"
             )
 
-    def check(self, variables: Iterable[str]) -> None:
-        """Raise ValueError where the file uses a variable that is not among those it will be given."""
+    def check(self, variables: Collection[str]) -> None:
+        """Raise ValueError where the file cannot be filled with these variables, of which it is given no others."""
         if unknown := sorted(self.variables - set(variables)):
             raise ValueError(f"{self._path}: {unknown[0]} is no variable of it; it is given {', '.join(variables)}")
+        for before in _TRIED:
+            try:
+                self.render({**dict.fromkeys(variables, "x"), "before": before})
+            except AskingError as error:
+                raise ValueError(str(error)) from error
 
     def render(self, variables: Mapping[str, Any]) -> Chat:
-        """Return the messages for one row. Raises ValueError where the file cannot be rendered with these variables."""
+        """Return the messages for one row. Raises AskingError where the file cannot be filled with these variables."""
         try:
             texts = {role: _render(self._template, role, variables) for role in ROLES if role in self._template.blocks}
-        except (TemplateError, TypeError) as error:
-            raise ValueError(f"{self._path}: {error}") from error
+        except _FAULTS as error:
+            raise AskingError(f"{self._path}: {error}") from error
+        if not texts["user"]:
+            raise AskingError(f"{self._path}: nothing is asked: its block user is empty")
         return [{"role": role, "content": text} for role, text in texts.items() if text]
 
 
