@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 WAITS_PER_ATTEMPT = 10  # a row may fail this often by the server's fault for each time by its own
 MESSAGE_CHARACTERS = 200  # of a server's message that are told
+SHORTEST_KEY = 8  # "none" and "EMPTY" are what servers get that want no key
 
 _CONFIGURATION = {401, 402, 403, 404, 405, 407}  # key, payment, model or address: equal for all rows
 _BUSY = {429, 502, 503, 504}
@@ -79,8 +80,8 @@ def failure_of(error: "openai.APIError", redact: Callable[[str], str]) -> Unansw
 
 
 def redacted(message: str, key: str) -> str:
-    """Take the key out of what a server says: some echo it."""
-    return message.replace(key, "***") if key else message
+    """Take the key out of what a server says: some echo it. Short ones are no keys, but words of answers."""
+    return message.replace(key, "***") if len(key) >= SHORTEST_KEY else message
 
 
 def retry_after_s(headers: Mapping[str, str], now_s: float) -> float | None:

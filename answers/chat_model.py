@@ -48,7 +48,11 @@ class ChatModel(OpenAILLM):  # type: ignore[misc]  # distilabel has no types
             **{"model": self.model, "messages": input, "max_tokens": max_new_tokens},
             **{"temperature": temperature, "top_p": top_p, **(extra_body or {})},
         }
-        return self._read(await self._aclient.post("/chat/completions", cast_to=object, body=body))
+        try:
+            said = await self._aclient.post("/chat/completions", cast_to=object, body=body)
+        except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, nested too deep, a number of 5,000 digits
+            raise Unanswered(f"the answer is no JSON: {error}") from None
+        return self._read(said)
 
     def _read(self, said: Any) -> dict[str, Any]:
         """Take the text and all that is said about it. Raises Unanswered: a server may send any JSON, or a page."""
@@ -61,8 +65,9 @@ class ChatModel(OpenAILLM):  # type: ignore[misc]  # distilabel has no types
                 raise Unanswered("the answer holds no message")
         tokens: tuple[int, int] | None = None
         match said:
-            case {"usage": {"prompt_tokens": int() as prompt_tokens, "completion_tokens": int() as completion_tokens}}:
-                tokens = (prompt_tokens, completion_tokens)
+            case {"usage": {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}}:
+                if _is_count(prompt_tokens) and _is_count(completion_tokens):
+                    tokens = (prompt_tokens, completion_tokens)
         text, finish, model = (
             _writable(str(told or ""))
             for told in (content, choice.get("finish_reason"), said.get("model") or self.model)
@@ -70,6 +75,11 @@ class ChatModel(OpenAILLM):  # type: ignore[misc]  # distilabel has no types
         reply = Reply(text, finish, model, tokens)
         statistics = {"input_tokens": [reply.prompt_tokens], "output_tokens": [reply.completion_tokens]}
         return {"generations": [reply.text], "statistics": statistics, "reply": reply}
+
+
+def _is_count(said: Any) -> bool:
+    """Tell whether a server counts with it: a number of tokens that a row and the ledger can hold."""
+    return type(said) is int and 0 <= said < 2**31
 
 
 def _writable(text: str) -> str:

@@ -26,6 +26,7 @@ _ABOUT_ITSELF = re.compile(
     r"|\A-{5,}|\bspoken (?:request|version)\b|\bbetween the (?:lines|dashes)\b",
     re.I,
 )
+_THOUGHTS = re.compile(r"</?think(?:ing)?>", re.I)  # of models that think aloud
 _REPLY = re.compile(
     r"\A(?:sure|certainly|of course|absolutely|yes|no|okay|ok)\b[,.!]"
     r"|\A(?:the answer is|I['’]m sorry|sorry|I can['’]t|I cannot|as an? (?:AI|language))\b"
@@ -71,6 +72,8 @@ def answer_flaw(text: str, prompt: str, languages: Collection[str], how: str) ->
         return "empty"
     if flaw := unwritable(text):
         return flaw
+    if _THOUGHTS.search(text) and not _THOUGHTS.search(prompt):
+        return "thoughts"
     if how != "own" and (found := _ABOUT_ITSELF.search(text)):
         return f"meta:{found[0].strip()}"
     if found_phrase := boilerplate(text):

@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from json import JSONDecodeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -274,8 +273,6 @@ class Llm:
             if isinstance(error, openai.APIStatusError) or (isinstance(failure, Unanswered) and failure.of_server):
                 cost = 0  # told, or never asked: nothing was written
             raise failure from None  # its request holds the key
-        except (JSONDecodeError, UnicodeDecodeError) as error:
-            raise Unanswered(f"the answer is no JSON: {error}") from None
         except Unanswered as failure:
             raise Unanswered(self._redact(str(failure))[:200]) from None
         finally:

@@ -38,6 +38,8 @@ import orjson
 STATUS = {"429-seconds": 429, "429-date": 429, "429-long": 429, "429-quota": 429, "400-echo": 400, "400-filter": 400}
 BEHAVIOURS = {
     "truncated": "JSON that ends in its middle",
+    "deep": "JSON that is nested deeper than can be read",
+    "digits": "JSON with a number of more digits than can be read",
     "html": "status 200, and a page instead of JSON",
     "list": "status 200, and a list",
     "error": "status 200, and an error that tells the key",
@@ -48,13 +50,14 @@ BEHAVIOURS = {
     "filter": "content null, finish_reason content_filter",
     "length": "half the text, finish_reason length",
     "no-usage": "a good answer without usage or model",
+    "wild-usage": "a good answer with a usage that nobody can count with",
     "echo": "a good answer that tells the key",
     "cut": "the connection ends in the middle of the answer",
     "drop": "the connection ends without an answer",
     "hang": "nothing, until the server ends",
     "slow": "a good answer after a second",
 }
-GOOD = ("good", "slow", "no-usage", "echo", "null", "blank", "filter", "length")  # answers that are billed
+GOOD = ("good", "slow", "no-usage", "wild-usage", "echo", "null", "blank", "filter", "length")  # billed
 LONGEST_HANG_S = 60.0
 LONGEST_LIFE_S = 3600.0
 SERVED = "loopback-1"  # the model, as the server calls it
@@ -379,6 +382,8 @@ class _Connection(asyncio.Protocol):
         }
         if behaviour == "no-usage":
             del answer["usage"], answer["model"]
+        elif behaviour == "wild-usage":
+            answer["usage"] = {"prompt_tokens": -(2**40), "completion_tokens": 2**40}
         elif behaviour == "empty-choices":
             answer["choices"] = []
         elif behaviour == "no-message":
@@ -390,6 +395,10 @@ class _Connection(asyncio.Protocol):
         data = orjson.dumps(answer)
         if behaviour == "truncated":
             data = data[: len(data) // 2]
+        elif behaviour == "deep":
+            data = b"[" * 100_000
+        elif behaviour == "digits":
+            data = b'{"usage": ' + b"9" * 5000 + b"}"
         elif behaviour == "html":
             return self.send(200, b"<html><body>Welcome to the proxy</body></html>", kind="text/html")
         if behaviour in ("cut", "drop"):
@@ -398,7 +407,7 @@ class _Connection(asyncio.Protocol):
             return self.transport.close()
         self.send(200, data)
         if behaviour in GOOD:
-            self.chat.sent(body, prompt_tokens + tokens if behaviour != "no-usage" else 0)
+            self.chat.sent(body, 0 if behaviour.endswith("-usage") else prompt_tokens + tokens)
 
     def send(self, status: int, data: bytes, kind: str = "application/json", header: str = "") -> None:
         self.transport.write(_head(status, kind, len(data), header) + data)

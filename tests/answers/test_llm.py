@@ -84,8 +84,8 @@ def test_what_is_sent_is_what_the_options_say_and_nothing_by_default(tmp_path: P
 
 
 ONCE = (
-    *("429", "500", "502", "503", "504", "408", "409", "truncated", "html", "list", "error", "empty-choices"),
-    *("no-message", "cut", "drop"),
+    *("429", "500", "502", "503", "504", "408", "409", "truncated", "deep", "digits", "html", "list", "error"),
+    *("empty-choices", "no-message", "cut", "drop"),
 )
 
 
@@ -106,6 +106,8 @@ ALWAYS = {
     "429": "not_answered:status 429: I misbehave",
     "hang": "not_answered:timeout: (no whole answer in|the answer stalled)",
     "truncated": "not_answered:the answer is no JSON: ",
+    "deep": "not_answered:the answer is no JSON: maximum recursion",
+    "digits": "not_answered:the answer is no JSON: Exceeds the limit",
     "html": "not_answered:no answer, but: <html><body>Welcome",
     "list": "not_answered:the answer holds no message$",
     "error": r"not_answered:no answer, but: 200, and yet Bearer \*\*\* failed$",
@@ -159,10 +161,21 @@ def test_an_answer_that_tells_the_key_does_not_tell_it(tmp_path: Path, monkeypat
     assert SECRET.encode() not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
 
 
-def test_a_server_that_counts_no_tokens_is_believed_the_most(tmp_path: Path) -> None:
-    with LoopbackChat(echo, lambda *_: "no-usage") as server:
+def test_a_key_that_is_a_word_is_left_in_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers that want no key are given one all the same: none, EMPTY."""
+    monkeypatch.setenv("LOOPBACK_KEY", "none")
+    with LoopbackChat(echo) as server:
+        llm = llm_of(server, tmp_path, api_key_env="LOOPBACK_KEY")
+        assert text_of(asked(llm, "Is there none?")[0]) == "Is there none? (0)"
+        llm.close()
+    assert server.keys == {"Bearer none"}
+
+
+@pytest.mark.parametrize(("behaviour", "model"), [("no-usage", "qwen"), ("wild-usage", SERVED)])
+def test_a_server_that_counts_no_tokens_is_believed_the_most(behaviour: str, model: str, tmp_path: Path) -> None:
+    with LoopbackChat(echo, lambda *_: behaviour) as server:
         llm = llm_of(server, tmp_path, max_tokens=100)
-        assert asked(llm, "Hi.") == [Answer("Hi. (0)", "qwen", 0, 0, 1, "plain-1")]
+        assert asked(llm, "Hi.") == [Answer("Hi. (0)", model, 0, 0, 1, "plain-1")]
         llm.close()
     most = len("Be brief.") + len("Hi.") + 2 * MESSAGE_TOKENS + TEMPLATE_TOKENS + 100
     assert Ledger(tmp_path / "spent", None, None).spent() == (1, most)
@@ -424,6 +437,9 @@ def wait_for(folder: Path, count: int) -> None:
 
 
 def test_ctrl_c_ends_the_wait_and_what_was_answered_stays(tmp_path: Path) -> None:
+    """Also beside polars, which every worker imports: its handler lets no signal cut a wait short."""
+    import polars  # noqa: F401
+
     with LoopbackChat(echo, lambda text, n: "hang" if text == texts(5)[4] else "good") as server:
         llm = llm_of(server, tmp_path)
 
@@ -432,8 +448,10 @@ def test_ctrl_c_ends_the_wait_and_what_was_answered_stays(tmp_path: Path) -> Non
             os.kill(os.getpid(), signal.SIGINT)
 
         threading.Thread(target=interrupt).start()
+        started = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             asked(llm, *texts(5))
+        assert time.monotonic() - started < 8  # before the first timeout
         llm.close()
         assert stored_texts(tmp_path) == set(texts(4))
 

@@ -93,6 +93,7 @@ def test_own_answers_come_turn_by_turn_with_the_new_ones_before_them(tmp_path: P
         ("own", "Why does it rain?", "answer.repeats_prompt"),
         ("mend", "Here is the revised answer: it rains.", "answer.meta"),
         ("own", "a \0 nul", "answer.unwritable"),
+        ("own", "<think>\nWhy, indeed?\n</think>\nAir cools and drops fall.", "answer.thoughts"),
     ],
 )
 def test_an_answer_that_stays_flawed_ends_its_row_with_the_flaw(
