@@ -32,6 +32,8 @@ from pipelines.options import (
     nearest,
 )
 from pipelines.quantize_options import Quantize
+from pipelines.repair_options import FILE as REPAIRS
+from pipelines.repair_options import Repair, noted_repairs
 from pipelines.rules import RULES, AnswerRule, Filter, LengthRule
 from pipelines.speech_options import PathLimits, Tts
 from pipelines.voice_options import Augment, Voice
@@ -44,6 +46,8 @@ SCORED_BY = ("score", "rewrite", "filter.shorten")  # up to what `filter` decide
 KEPT_BY = ("filter", "answer")  # up to what is spoken
 
 TAKEN = {"noise", "interruptions", "ladder", "manifest"}  # names of shards that are no source's
+
+CARD_FILES = frozenset(["README.md", "report.html", "funnel.png", "mixtures.png"])  # beside the mixtures' folders
 
 # Where things lie, and so no part of what they are: left out of the card and its fingerprint.
 PLACES: dict[str, Any] = {
@@ -88,6 +92,9 @@ class Recipe(Options):
     noise: Noise = Noise()
     mix: Mix
     export: Export = Export()
+    repairs: tuple[Repair, ...] = Field(
+        (), description=f"rows that `speechmill repair` made again; those of <run>/{REPAIRS} are added"
+    )
     published: tuple[PublishedStage, ...] = Field((), exclude=True, description="what another run counted, to compare")
 
     @model_validator(mode="after")
@@ -102,14 +109,25 @@ class Recipe(Options):
         return self
 
     @model_validator(mode="after")
+    def _repaired_by_voices(self) -> Recipe:
+        voices = [voice.id for voice in self.tts.voices]
+        for repair in self.repairs:
+            if repair.voice is not None and repair.voice not in voices:
+                raise ValueError(
+                    f"repairs: {len(repair.rows)} rows (where {repair.where}) are spoken by {repair.voice!r}, which is "
+                    f"no voice of tts.voices; {nearest(repair.voice, voices)}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _names_differ(self) -> Recipe:
         names = [source.name for source in self.sources]
         twice = sorted({name for name in names if names.count(name) > 1} | (TAKEN & set(names)))
         if twice:
             taken = ", ".join(sorted(TAKEN))
             raise ValueError(f"source names must differ, and be none of {taken}: {', '.join(twice)}")
-        if "README.md" in self.mix.mixtures:
-            raise ValueError("no mixture may have the name of the card, README.md")
+        if not CARD_FILES.isdisjoint(self.mix.mixtures):
+            raise ValueError(f"no mixture may have the name of a file of the card: {', '.join(sorted(CARD_FILES))}")
         return self
 
     @model_validator(mode="after")
@@ -237,7 +255,14 @@ def load_recipe(path: Path, changes: Sequence[str] = (), run_dir: str | None = N
         check_given(raw, where)
     if run_dir is not None:
         raw["run_dir"] = run_dir
-    return _anchored(_limited(parse_recipe(raw, str(path))))
+    return _anchored(_limited(_repaired(parse_recipe(raw, str(path)), raw, str(path))))
+
+
+def _repaired(recipe: Recipe, raw: dict[str, Any], where: str) -> Recipe:
+    """Return the recipe with the repairs that are noted beside its run, behind its own."""
+    own = raw.get("repairs") or []
+    noted = [repair for repair in noted_repairs(recipe.run_path) if repair not in own]
+    return parse_recipe({**raw, "repairs": [*own, *noted]}, f"{where} with {REPAIRS}") if noted else recipe
 
 
 def _limited(recipe: Recipe) -> Recipe:
@@ -369,6 +394,7 @@ def _names_at(place: tuple[int | str, ...]) -> list[str]:
         "sources": Source, "mixtures": Mixture, "published": published, "voices": Voice, "augment": Augment,
         "compare_paths": PathLimits, "plausible": Plausible, "whisperspeech": WhisperSpeechOptions,
         "openai_speech": OpenAISpeechOptions, "llms": LlmOptions, "rewrite": Rewrite, "answer": Answers,
+        "repairs": Repair,
         "refusals": Refusals, "ladder": Ladder, **RULES,
         **{name: field.annotation for name, field in Recipe.model_fields.items() if isinstance(field.annotation, type)},
     }  # fmt: skip

@@ -13,7 +13,7 @@ from pipelines.report.rows import Rows, chosen_rows
 from pipelines.report.seen import Seen
 from pipelines.tasks import TASKS, Shape
 
-PER_TASK = 9  # of a task in a mixture: three short, three middle, three long ones
+PER_TASK = 6  # of a task in a mixture: two short, two middle, two long ones
 PER_KIND = 2  # of an inaudible kind
 MOST_VOICES = 40  # that get a sample for their own sake; a set of recordings may have thousands
 LENGTHS = ("short", "middle", "long")  # thirds of a task's rows, by seconds

@@ -83,7 +83,7 @@ def measure_tokens(seen: Seen, most_rows: int = MOST_ROWS) -> Tokens:
     rows = 0
     for table in _sample(seen, shards, most_rows):
         rows += table.num_rows
-        _count(table, codes, heard)
+        count(table, codes, heard)
     return Tokens(rows, sum(shard.rows for shard in shards), dict(sorted(heard.items())))
 
 
@@ -103,7 +103,8 @@ def _sample(seen: Seen, shards: list[Shard], most_rows: int) -> Iterator[pa.Tabl
         rows += size
 
 
-def _count(table: pa.Table, codes: int, heard: dict[tuple[str, str], Heard]) -> None:
+def count(table: pa.Table, codes: int, heard: dict[tuple[str, str], Heard]) -> None:
+    """Add the tokens of rows to what was heard so far, each tokenizer's to its own."""
     lists = table["spoken"].combine_chunks()
     spoken = lists.flatten()
     row = pc.list_parent_indices(lists).to_numpy()

@@ -17,14 +17,12 @@ from selenium.webdriver.common.keys import Keys
 from tests.conftest import assert_done, recipe_of, speechmill, write_recipe
 from tests.report.chromium import PHONE, WIDE, axe, chromium, complaints, facts, look, requests, shown
 
-HOSTILE = [
+HOSTILE = [  # as many as are shown of a task
     "<script>document.title = 'owned'</script> What is a fox?",
     "<img src=x onerror=\"document.title = 'owned'\"> What is a hen?",
     "</bdi></p></article><h1 class=owned>What is a cow?</h1>",
-    "\u202etxet siht nruT\u202c What is a dog?",
-    "ما هي عاصمة فرنسا؟",
-    "What does 👩‍👩‍👧‍👦🏳️‍🌈 mean?",
-    "What is \x07 a bell \x1b[2J and a \u200b gap?",
+    "\u202etxet siht nruT\u202c What is \x07 a bell \x1b[2J and a \u200b gap?",
+    "ما هي عاصمة فرنسا؟ 👩‍👩‍👧‍👦🏳️‍🌈",
     '"><svg onload="document.title = \'owned\'"></svg> & {{ 7 * 7 }} {% raw %} What is a pig?',
 ]
 
@@ -47,7 +45,10 @@ def page(browser: Chrome, finished: Path, tmp_path_factory: pytest.TempPathFacto
 def hostile(browser: Chrome, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The published report of a run of nothing but hostile prompts; half of them are rejected."""
     folder = tmp_path_factory.mktemp("hostile")
-    rows = [{"prompt": f"{text} {'Tell me. ' * (40 * (n >= 8))}", "answer": text} for n, text in enumerate(HOSTILE * 2)]
+    rows = [
+        {"prompt": f"{text} {'Tell me. ' * (40 * (n >= len(HOSTILE)))}", "answer": text}
+        for n, text in enumerate(HOSTILE * 2)
+    ]
     (folder / "hostile.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     source = {"name": "hostile", "path": str(folder / "hostile.jsonl"), "license": "<b>CC0</b>"}
     recipe = {
@@ -236,6 +237,7 @@ def test_one_policy_lets_nothing_else_run(browser: Chrome, page: Path) -> None:
     policy = browser.find_element(By.CSS_SELECTOR, "meta[http-equiv]").get_attribute("content")
     assert policy.startswith("default-src 'none'; img-src data:; media-src data:; style-src 'sha256-")
     assert "unsafe" not in policy
+    assert "What it cost" in browser.page_source
     script = (
         "const s = document.createElement('script'); s.textContent = 'document.title = \"owned\"';"
         "document.body.append(s);"
