@@ -8,17 +8,24 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from answers.options import LlmOptions
-from filters.speakable import RULES
 from pipelines.options import Options, known
 
 LlmOptions.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
 
 
-# Reasons of `filter` that are of one user message and its words; and those of them that words can mend. Nobody says a
-# URL, code or a table in words, nor what a prompt lacks.
-MENDABLE = (*(f"speakable:{kind}" for kind in RULES), "symbol_share", "length", "seconds")
+# Reasons of `filter` that are of one user message and its words, with what a model is told to be wrong; and those of
+# them that words cannot mend: nobody says a URL, code or a table in words, nor what a prompt lacks.
+PROBLEMS = {
+    "speakable:url": "a web address", "speakable:markup": "markup", "speakable:table": "a table",
+    "speakable:options": "a choice of lettered options", "speakable:list": "a list", "speakable:latex": "LaTeX",
+    "speakable:code": "code", "speakable:formula": "a formula", "speakable:scaffold": "labels, or gaps to be filled in",
+    "speakable:digits": "long rows of digits", "speakable:symbols": "symbols without a sound",
+    "speakable:caps": "words in capitals", "speakable:dangling": "an end that leads nowhere",
+    "speakable:missing_context": "it points to a text that is not there", "symbol_share": "too many signs",
+    "length": "it is too long to be said in one go", "seconds": "it takes too long to say",
+}  # fmt: skip
 HOPELESS = ("url", "table", "code", "digits", "dangling", "missing_context")
-USUAL = tuple(reason for reason in MENDABLE if reason.removeprefix("speakable:") not in HOPELESS)
+USUAL = tuple(reason for reason in PROBLEMS if reason.removeprefix("speakable:") not in HOPELESS)
 
 
 def _template_of(task: str) -> AfterValidator:
@@ -37,7 +44,7 @@ class Rewrite(Options):
     """Prompts that are almost speakable, rewritten by a language model, where the rules then keep them."""
 
     llm: str = Field(description="which of `llms` writes")
-    kinds: tuple[Annotated[str, known("kind", MENDABLE)], ...] = Field(
+    kinds: tuple[Annotated[str, known("kind", tuple(PROBLEMS))], ...] = Field(
         USUAL, min_length=1, description="reasons of `filter` that are worth it"
     )
     template: Annotated[str, _template_of("rewrite")] = Field(

@@ -65,3 +65,10 @@ def test_looking_at_a_run_loads_neither_ray_nor_torch(command: str, finished: Pa
     result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout
+
+
+def test_options_load_no_library_of_tables() -> None:
+    """Each command reads a recipe first: what rules need to judge rows is loaded where rows are."""
+    script = "import sys, pipelines.recipe; assert not {'polars', 'jinja2', 'openai'} & set(sys.modules)"
+    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr

@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from answers.llm import Answer
-from pipelines.answer_options import MENDABLE
+from pipelines.answer_options import PROBLEMS
 from pipelines.asked import Asked, asking, changes_of, generated
 from pipelines.chats import opening
 from pipelines.graph import Job, Outcome, Pass, shard_units
@@ -29,19 +29,6 @@ from pipelines.shards import Counts, read_table
 from pipelines.steps.score import PASS as SCORE
 from pipelines.steps.score import SCORED_ROW, score
 from pipelines.verdicts import SCORES, rejects, verdicts_of
-
-# What the model is told to be wrong, by the reason.
-PROBLEMS = {
-    "speakable:url": "a web address", "speakable:markup": "markup", "speakable:table": "a table",
-    "speakable:options": "a choice of lettered options", "speakable:list": "a list", "speakable:latex": "LaTeX",
-    "speakable:code": "code", "speakable:formula": "a formula", "speakable:scaffold": "labels, or gaps to be filled in",
-    "speakable:digits": "long rows of digits", "speakable:symbols": "symbols without a sound",
-    "speakable:caps": "words in capitals", "speakable:dangling": "an end that leads nowhere",
-    "speakable:missing_context": "it points to a text that is not there", "symbol_share": "too many signs",
-    "length": "it is too long to be said in one go", "seconds": "it takes too long to say",
-}  # fmt: skip
-assert PROBLEMS.keys() == set(MENDABLE)
-
 
 class Failing(NamedTuple):
     """The first user message of a row that breaks a rule."""
@@ -189,7 +176,7 @@ class Mender:
             self.yields.setdefault(kind, Counter(tried=0, rewritten=0, passed=0))[what] += 1
 
 
-_MENDABLE_RULES = {kind.partition(":")[0] for kind in MENDABLE}
+_MENDABLE_RULES = {kind.partition(":")[0] for kind in PROBLEMS}
 
 
 def single_row_rules(recipe: Recipe) -> list[Any]:

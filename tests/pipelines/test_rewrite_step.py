@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from answers.templates import find_request
+from filters.speakable import RULES as KINDS
+from pipelines.answer_options import PROBLEMS
 from pipelines.errors import RunError, UserError
 from pipelines.recipe import Recipe
 from pipelines.row import Row
@@ -104,6 +106,10 @@ def test_what_words_cannot_mend_is_not_asked_for(tmp_path: Path, text: str) -> N
     with mender() as server:
         _, yields, _ = rewritten(tmp_path, server, chat_row(text, "Yes."))
         assert (server.requests.total(), yields) == (0, {})
+
+
+def test_what_is_wrong_can_be_told_of_each_kind_of_speakable() -> None:
+    assert [reason for reason in PROBLEMS if ":" in reason] == [f"speakable:{kind}" for kind in KINDS]
 
 
 def test_only_named_kinds_are_asked_for(tmp_path: Path) -> None:
