@@ -30,6 +30,7 @@ from pipelines.steps.score import PASS as SCORE
 from pipelines.steps.score import SCORED_ROW, score
 from pipelines.verdicts import SCORES, rejects, verdicts_of
 
+
 class Failing(NamedTuple):
     """The first user message of a row that breaks a rule."""
 
