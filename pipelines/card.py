@@ -16,6 +16,7 @@ from pipelines.graph import Job, Outcome, Outputs, Unit
 from pipelines.publish.licenses import whole
 from pipelines.publish.places import FOLDER, published_recipe, reproduce
 from pipelines.recipe import Recipe
+from pipelines.repair_options import Repair
 from pipelines.shards import Counts, digest_json
 from quantize.run_lengths import LONGEST
 from tts import WITHOUT_AUDIO
@@ -127,11 +128,22 @@ def _body(job: Job) -> str:
         + " is synthetic. Answers were not checked.",
         *([RUN_LENGTHS] if recipe.export.run_lengths else []),
         *([] if WITHOUT_AUDIO.isdisjoint(recipe.tts.engines) or not recipe.has_texts else [NO_AUDIO]),
+        *map(_repaired, recipe.repairs),
         f"Reproduce: {reproduce(recipe)}",
         f"Recipe (fingerprint `{digest_json(job.made_of['options'])}`; null: a file or a server of your own):",
         f"```yaml\n{published_recipe(recipe, models=False)}```",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _repaired(repair: Repair) -> str:
+    """Return what is said of rows that were made again."""
+    changes = [f"by the voice `{repair.voice}`"] if repair.voice is not None else []
+    changes += [f"with the seed {repair.seed}"] if repair.seed is not None else []
+    return (
+        f"{len(repair.rows):,} rows were spoken again {' and '.join(changes)} (where `{repair.where}`); the recipe's "
+        "`repairs` names them."
+    )
 
 
 def _mixtures(lock: dict[str, Any]) -> str:

@@ -32,6 +32,8 @@ Examples:
   speechmill report runs/quickstart                   one HTML file: see and hear it all
   speechmill look runs/quickstart --rule speakable    rows in the terminal
   speechmill verify configs/quickstart.yaml           re-count every promise
+  speechmill explain runs/quickstart a5727571         a row's whole life
+  speechmill repair runs/quickstart --where "seconds > 20" --seed 7
   speechmill publish runs/quickstart --repo me/name   the dataset on the Hub
   speechmill tokens hello.wav                         the sound tokens of a recording
   speechmill extend-tokenizer qwen --out qwen-sound   sound tokens for a language model
@@ -151,6 +153,47 @@ _verb("quantize", "Turn the speech into sound tokens.")
 _verb("noise", "Make inaudible rows with refusals.")
 _verb("mix", "Choose the rows of each mixture, in exact shares.")
 _verb("export", "Write the mixtures as Parquet with a dataset card.")
+
+
+@app.command()
+def repair(
+    where: RunPath,
+    rows: Annotated[
+        str, typer.Option("--where", help="SQL over the columns of rows and utterances", metavar="EXPRESSION")
+    ],
+    voice: Annotated[str | None, typer.Option(help="who speaks them instead")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="of what their speech draws, but for the voice, instead of the run's")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="list the rows and their shards; make nothing")] = False,
+    run_dir: RunDir = None,
+    workers: Workers = None,
+    address: Address = None,
+) -> None:
+    """Speak only some rows again, with another seed or voice; everything else stays as it is, to the byte.
+
+    Columns are those of docs/data.md, and `reject`. What was repaired is noted in the run folder (repairs.json): every
+    later run of the recipe there keeps it.
+
+    \b
+    Examples:
+      speechmill repair runs/quickstart --where "seconds > 20" --seed 7 --dry-run
+      speechmill repair runs/quickstart --where "voice = 'en+f1' and text like '%kilometers%'" --voice en+m3
+      speechmill repair runs/quickstart --where "reject like 'tts.silent%'" --voice en-us
+    """
+    from pipelines.repair import note, plan_repair, told
+
+    recipe = load_run(where, run_dir=run_dir)
+    planned, named = plan_repair(recipe, rows, voice, seed)
+    if planned is None:
+        typer.echo(f"Nothing to do: {len(named):,} rows are like that, and made so already.")
+        return
+    for line in told(recipe, planned, named, None if dry_run else 10):
+        typer.echo(line)
+    if not dry_run:
+        whole = (recipe.run_path / "export.card" / "manifest.json").is_file()
+        note(recipe, planned)
+        _execute(load_run(where, run_dir=run_dir), None if whole else "quantize", workers, address)
 
 
 @app.command("compare-paths")

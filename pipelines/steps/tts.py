@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from pipelines.batches import Stages
 from pipelines.chats import with_speech
 from pipelines.errors import RunError, UserError
-from pipelines.graph import Job, Outcome, Pass, shard_units
+from pipelines.graph import Job, Outcome, Outputs, Pass, Unit, shard_units
 from pipelines.quantize_options import Quantize
 from pipelines.recipe import KEPT_BY, Recipe
+from pipelines.repair_options import changes_by_shard
 from pipelines.row import Row, user_turns
 from pipelines.rowwise import Reject, run_stream
 from pipelines.speech_options import Tts
@@ -29,12 +30,15 @@ from quantize.tokenizer import TOKENS_PER_SECOND
 from tts import ENGINES, WITH_TORCH, WITHOUT_AUDIO
 from tts.audio import encode_audio, is_silent
 from tts.delivery import draw_delivery, is_held_out
-from tts.engine import Engine, EngineError, Request, SpeechError, Spoken
+from tts.engine import Delivery, Engine, EngineError, Request, SpeechError, Spoken
 from tts.sentences import split_sentences
 from tts.spoken_form import spoken_form
 
 Samples = NDArray[int16]
 Engines = Mapping[str, Engine]
+Repairs = Mapping[str, Mapping[str, Any]]  # row id -> {voice, seed}, as far as they are given
+
+NO_REPAIRS: Repairs = {}
 
 
 # Options that change every engine's speech.
@@ -54,7 +58,7 @@ def _run(job: Job) -> Outcome:
     options = job.recipe.tts
     engines = load_engines(job.recipe)
     before = _used(engines)
-    through = stages(engines, job.recipe)
+    through = stages(engines, job.recipe, job.unit.args.get("repairs", {}))
     with exact_sums(options):
         outcome = run_stream(job, "tts", lambda rows: through.run(_readings(rows, options)), options.per_prompt)
     return replace(outcome, usage={key: amount - before[key] for key, amount in _used(engines).items()})
@@ -122,14 +126,14 @@ def _check_vocabulary(tts: str, run_path: Path, quantize: Quantize) -> None:
         )
 
 
-def stages(engines: Engines, recipe: Recipe) -> Stages[Turn, Spoken]:
+def stages(engines: Engines, recipe: Recipe, repairs: Repairs = NO_REPAIRS) -> Stages[Turn, Spoken]:
     """Return how rows go through the engines, several at once where they can."""
 
     def finish(row: Row, turns: list[Turn], spoken: Sequence[Spoken | Exception]) -> Row:
         return _finish(row, turns, spoken, engines, recipe)
 
     return Stages(
-        split=lambda row: _turns(row, recipe),
+        split=lambda row: _turns(row, recipe, repairs.get(row["id"], {})),
         work=lambda turns: _speak(turns, engines),
         finish=finish,
         mend=finish,
@@ -144,13 +148,10 @@ def _readings(rows: Iterable[Row], options: Tts) -> Iterator[Row]:
             yield {**row, "id": f"{row['id']}/{reading}"} if reading else row
 
 
-def _turns(row: Row, recipe: Recipe) -> list[Turn]:
+def _turns(row: Row, recipe: Recipe, repair: Mapping[str, Any]) -> list[Turn]:
     """Return the user messages of a row, in words, by the row's voice. Raises Reject."""
-    options, seed = recipe.tts, recipe.seed
-    parent, _, reading = row["id"].partition("/")
-    voices = options.candidates(is_held_out(seed, parent, options.held_out_share))
-    delivery = draw_delivery(seed, parent, voices, options.rate_wpm, options.pitch, int(reading or 0))
-    engine = options.engine_of(delivery.voice)
+    seed, delivery = repair.get("seed", recipe.seed), delivery_of(row["id"], recipe, repair)
+    engine = recipe.tts.engine_of(delivery.voice)
     turns = []
     for turn, written in user_turns(row["messages"]):
         text = spoken_form(written)
@@ -161,6 +162,22 @@ def _turns(row: Row, recipe: Recipe) -> list[Turn]:
         if failed:  # nothing behind it is said
             break
     return turns
+
+
+def delivery_of(row_id: str, recipe: Recipe, repair: Mapping[str, Any]) -> Delivery:
+    """Return how a row is spoken: by the voice that it draws, at the rate and pitch that it draws.
+
+    Args:
+        repair: the voice instead, and the seed of the rate and the pitch, where a repair of the row says so.
+    """
+    options, seed = recipe.tts, recipe.seed
+    parent, _, reading = row_id.partition("/")
+    voices = options.candidates(is_held_out(seed, parent, options.held_out_share))
+    drawn = draw_delivery(seed, parent, voices, options.rate_wpm, options.pitch, int(reading or 0))
+    if "seed" in repair:
+        again = draw_delivery(repair["seed"], parent, voices, options.rate_wpm, options.pitch, int(reading or 0))
+        drawn = replace(again, voice=drawn.voice)
+    return replace(drawn, voice=repair.get("voice", drawn.voice))
 
 
 def draw_seed(seed: int, row_id: str, turn: int) -> int:
@@ -285,12 +302,19 @@ def _options(recipe: Recipe) -> dict[str, Any]:
     }
 
 
+def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
+    """Return a unit a shard; the repairs of its rows are in the fingerprint of that shard alone."""
+    repairs = changes_by_shard(recipe.repairs, recipe.read.rows_per_shard)
+    units = shard_units(recipe.kept_by)(recipe, outputs)
+    return [replace(u, args={"repairs": repairs[u.name]}) if u.name in repairs else u for u in units]
+
+
 PASS = Pass(
     key="tts",
     needs=KEPT_BY,
     version=3,
     options=_options,
-    units=lambda recipe, outputs: shard_units(recipe.kept_by)(recipe, outputs),
+    units=_units,
     run=_run,
     one_to_one=True,
     gpus=lambda recipe: recipe.tts.gpus,
