@@ -162,32 +162,34 @@ def _shape(row: Row) -> Shape:
 def show(console: Console, found: Found) -> None:
     """Print a row: what it is, its messages with what was spoken, what was measured. Never as markup."""
     row = found.row
-    console.rule(Text(found.what, "bold"), align="left")
+    console.rule(Text(_visible(found.what), "bold"), align="left")
     console.print(Text(f"{row['source']} {row.get('id', row.get('place', ''))}  {found.path}", "dim"))
     if "messages" not in row:
-        console.print(Text(one_line(row["raw"], MOST_CHARS)))
+        console.print(Text(_visible(row["raw"])))
         return
     written = {about["turn"]: about for about in row["generated"] or []}
+    spoken = row["spoken"] or []
     for turn, message in enumerate(row["messages"]):
         console.print(Text.assemble((f"{message['role']}: ", "bold cyan"), _visible(message["content"])))
         if about := written.get(turn):
-            instead = f", instead of: {one_line(about['original'])}" if about["original"] else ""
+            instead = f", instead of: {one_line(_visible(about['original']))}" if about["original"] else ""
             console.print(Text(f"  written by {about['model']} ({about['task']}){instead}", "dim"))
-        for spoken in row["spoken"] or []:
-            if spoken["turn"] == turn:
-                said = (
-                    f"  spoken as: {one_line(spoken['text'])}\n"
-                    if spoken["text"] not in (None, message["content"])
-                    else ""
-                )
-                tokens = f", {len(spoken['tokens'])} sound tokens" if spoken["tokens"] else ""
-                about = f"  {spoken['voice'] or 'nobody'}, {spoken['seconds'] or 0:.2f} s{tokens}"
-                console.print(Text(said + about, "dim"))
+        _show_spoken(console, [u for u in spoken if u["turn"] == turn], message["content"])
+    _show_spoken(console, [u for u in spoken if u["turn"] >= len(row["messages"])], "")  # a recording without a text
     measured = {name: row[name] for name in (*SHOWN_SCORES, "inaudible", "degraded", "cut") if row[name] is not None}
-    told = (
+    told = [
         f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in measured.items()
-    )
-    console.print(Text("  ".join(told), "dim"))
+    ]
+    if told:
+        console.print(Text("  ".join(told), "dim"))
+
+
+def _show_spoken(console: Console, utterances: list[Row], written: str) -> None:
+    for spoken in utterances:
+        if spoken["text"] not in (None, written):
+            console.print(Text(f"  spoken as: {one_line(_visible(spoken['text']))}", "dim"))
+        tokens = f", {len(spoken['tokens'])} sound tokens" if spoken["tokens"] else ""
+        console.print(Text(f"  {spoken['voice'] or 'no voice named'}, {spoken['seconds'] or 0:.2f} s{tokens}", "dim"))
 
 
 def _visible(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -96,11 +97,12 @@ class Shards:
 
     def _kept(self, shard: str, row_id: str, utterances: int) -> list[bytes | None]:
         """Return the speech of a row, by its id and the name of its shard, or the beginning of that."""
-        for name, path in self._speech.items():
-            if name.startswith(shard) and (place := _places(path).get(row_id)) is not None:
-                audios = [utterance["audio"] for utterance in _read_row(path, place)["spoken"]]
-                found = [audio["bytes"] if audio else None for audio in audios]
-                return (found + [None] * utterances)[:utterances]
+        with suppress(FileNotFoundError):  # a run that is going may have removed it since
+            for name, path in self._speech.items():
+                if name.startswith(shard) and (place := _places(path).get(row_id)) is not None:
+                    audios = [utterance["audio"] for utterance in _read_row(path, place)["spoken"]]
+                    found = [audio["bytes"] if audio else None for audio in audios]
+                    return (found + [None] * utterances)[:utterances]
         return [None] * utterances
 
 
@@ -143,6 +145,9 @@ def _sample(seen: Seen, shards: Shards, choice: Choice, full: bool) -> Sample:
         Message(m["role"], m["content"][:MOST_CHARS], len(m["content"]), written.get(turn), said.get(turn, []))
         for turn, m in enumerate(row["messages"])
     ]
+    alone = [utterance for turn, mine in said.items() if turn >= len(messages) for utterance in mine]
+    if alone:  # a recording that no text belongs to
+        messages.append(Message("recording", "", 0, None, alone))
     first: Row = spoken[0] if spoken else {}
     return Sample(
         choice,

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 
 from pipelines.report.rows import Rows
 from pipelines.report.seen import Seen
@@ -87,15 +88,17 @@ def exactness(seen: Seen) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _in_files(seen: Seen, mixture: str) -> Counter[str] | None:
     """Return how many pairs of each task a mixture's files hold; None where they do not say, or are not there yet."""
-    named = seen.recipe.mix.mixtures[mixture].columns
-    if not seen.outputs.has("export") or (named is not None and "task" not in named):
+    options = seen.recipe.mix.mixtures[mixture]
+    tells = options.columns is None or "task" in options.columns
+    if not seen.outputs.has("export") or not (tells or len(options.parts) == 1):
         return None
+    files = [seen.folder / file for record in seen.records("export").values() for file in record.files]
     counted: Counter[str] = Counter()
-    for record in seen.records("export").values():
-        for file in record.files:
-            if file.startswith(f"dataset/{mixture}/"):
-                tasks = pl.read_parquet(seen.folder / file, columns=["task"])
-                counted.update(dict(tasks.group_by("task").len().iter_rows()))
+    for file in (file for file in files if file.parent.name == mixture):
+        if tells:
+            counted.update(dict(pl.read_parquet(file, columns=["task"]).group_by("task").len().iter_rows()))
+        else:
+            counted[next(iter(options.parts))] += pq.read_metadata(file).num_rows
     return counted
 
 
