@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from filters.speakable import RULES as KINDS
 from pipelines.options import Options
-from pipelines.row import ROW, Row
+from pipelines.row import ROW, Row, user_turns
 from pipelines.rules import (
     AnswerRule,
     BenchmarkRule,
@@ -52,25 +52,39 @@ def explain(text: str, answer: str | None, options: Filter) -> list[Verdict]:
         messages.append({"role": "assistant", "content": answer})
     row: Row = dict.fromkeys(ROW.names) | {"source": "text", "messages": messages, "spoken": []}
     table = score(pa.Table.from_pylist([row], schema=ROW), options, _MOST_TOKENS)
-    scores = pl.from_arrow(table.select([n for n in ROW.names if n not in ("messages", "spoken")]))
+    return verdicts(table, options)
+
+
+def verdicts(table: pa.Table, options: Filter) -> list[Verdict]:
+    """Return the verdict of each rule, in the recipe's order, on a scored row.
+
+    Args:
+        table: of one row, with the columns that `score` writes.
+    """
+    scores = pl.from_arrow(table.select([n for n in table.column_names if n not in ("messages", "spoken")]))
     assert isinstance(scores, pl.DataFrame), "a table becomes a frame"
     (values,) = scores.to_dicts()
-    said = table["messages"][0].as_py()[0]["content"]
+    if values["duplicate_key"] is None:
+        return [
+            Verdict("too_long", f"{values['length']} tokens, too many to be scored", rejects(scores, options.rules)[0])
+        ]
+    said = [text for _, text in user_turns(table["messages"][0].as_py())]
     return [Verdict(rule.rule, *_judged(rule, scores, values, said)) for rule in options.rules]
 
 
-def _judged(rule: Options, scores: pl.DataFrame, values: dict[str, Any], text: str) -> tuple[str, str | None]:
+def _judged(rule: Options, scores: pl.DataFrame, values: dict[str, Any], said: Sequence[str]) -> tuple[str, str | None]:
     if isinstance(rule, BenchmarkRule) or not verdicts_of(rule):
         return "compares rows: needs a run", None
-    return "; ".join(_scores_of(rule, values, text)), rejects(scores, [rule])[0]
+    return "; ".join(_scores_of(rule, values, said)), rejects(scores, [rule])[0]
 
 
-def _scores_of(rule: Options, values: dict[str, Any], text: str) -> Iterator[str]:
+def _scores_of(rule: Options, values: dict[str, Any], said: Sequence[str]) -> Iterator[str]:
     match rule:
         case PrivateRule():
             yield values["private"] or "nothing found"
         case SpeakableRule():
-            found = [f"{kind}: {evidence!r}" for kind, find in KINDS.items() if (evidence := find(text)) is not None]
+            looked = ((kind, find(text)) for text in said for kind, find in KINDS.items())
+            found = [f"{kind}: {evidence!r}" for kind, evidence in looked if evidence is not None]
             yield from found or ["no evidence of any kind"]
         case SymbolShareRule(below=below):
             yield f"{values['symbol_share']:.3f} (below {below:g})"

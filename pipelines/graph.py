@@ -7,6 +7,7 @@ records that finished units leave beside their files.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -204,7 +205,8 @@ def _state(recipe: Recipe, a_pass: Pass, record: Record | None, made_of: Mapping
     if record is None:
         return "to do", ""
     if record.fingerprint != digest_json(made_of):
-        return "stale", "; ".join(differences(record.made_of, made_of)) or "order of inputs changed"
+        plain = json.loads(json.dumps(made_of))  # a tuple and the list that the record holds of it are the same
+        return "stale", "; ".join(differences(record.made_of, plain)) or "order of inputs changed"
     if gone := missing_files(recipe.run_path, record):
         shards = [f"{a_pass.key}/{name}.parquet" for name in record.facts.get("shards", {})]
         if not a_pass.spent_by(recipe) or set(gone) - set(shards):

@@ -162,17 +162,17 @@ def _shape(row: Row) -> Shape:
 def show(console: Console, found: Found) -> None:
     """Print a row: what it is, its messages with what was spoken, what was measured. Never as markup."""
     row = found.row
-    console.rule(Text(_visible(found.what), "bold"), align="left")
+    console.rule(Text(visible(found.what), "bold"), align="left")
     console.print(Text(f"{row['source']} {row.get('id', row.get('place', ''))}  {found.path}", "dim"))
     if "messages" not in row:
-        console.print(Text(_visible(row["raw"])))
+        console.print(Text(visible(row["raw"])))
         return
     written = {about["turn"]: about for about in row["generated"] or []}
     spoken = row["spoken"] or []
     for turn, message in enumerate(row["messages"]):
-        console.print(Text.assemble((f"{message['role']}: ", "bold cyan"), _visible(message["content"])))
+        console.print(Text.assemble((f"{message['role']}: ", "bold cyan"), visible(message["content"])))
         if about := written.get(turn):
-            instead = f", instead of: {one_line(_visible(about['original']))}" if about["original"] else ""
+            instead = f", instead of: {one_line(visible(about['original']))}" if about["original"] else ""
             console.print(Text(f"  written by {about['model']} ({about['task']}){instead}", "dim"))
         _show_spoken(console, [u for u in spoken if u["turn"] == turn], message["content"])
     _show_spoken(console, [u for u in spoken if u["turn"] >= len(row["messages"])], "")  # a recording without a text
@@ -187,15 +187,15 @@ def show(console: Console, found: Found) -> None:
 def _show_spoken(console: Console, utterances: list[Row], written: str) -> None:
     for spoken in utterances:
         if spoken["text"] not in (None, written):
-            console.print(Text(f"  spoken as: {one_line(_visible(spoken['text']))}", "dim"))
+            console.print(Text(f"  spoken as: {one_line(visible(spoken['text']))}", "dim"))
         tokens = f", {len(spoken['tokens'])} sound tokens" if spoken["tokens"] else ""
         console.print(Text(f"  {spoken['voice'] or 'no voice named'}, {spoken['seconds'] or 0:.2f} s{tokens}", "dim"))
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """Return a text with its controls as U+XXXX, lest it steers the terminal.
 
-    >>> _visible("a\\x1b[2Jb")
+    >>> visible("a\\x1b[2Jb")
     'a<U+001B>[2Jb'
     """
     cut = text if len(text) <= MOST_CHARS else f"{text[:MOST_CHARS]}... ({len(text):,} characters)"

@@ -108,6 +108,38 @@ def read_records(source: Source, root: Path, skip: int = 0) -> Iterator[SourceRe
     return islice(records, skip, None)
 
 
+def place_of(source: Source, root: Path, index: int) -> str | None:
+    """Return the place of a source's record by its number, as `read_records` says it; None where there are fewer.
+
+    Lines and rows before it are counted, and not parsed, wherever the format lets that be.
+    """
+    if source.hf is not None:
+        return _hub_place(source, index)
+    for file in source_files(source, root):
+        name, kind = _name(file, root), _kind(file)
+        with _open(file) as opened:
+            if kind == ".parquet":
+                rows = pq.ParquetFile(opened).metadata.num_rows
+                if index < rows:
+                    return f"{name}:row {index}"
+                index -= rows
+                continue
+            if kind == ".jsonl":
+                lines = enumerate(_lines(opened), 1)
+                places = (f"{name}:{number}" for number, line in lines if line and not line.isspace())
+            else:
+                places = (record.place for record in _READERS[kind](opened, name))
+            for place in places:
+                if index == 0:
+                    return place
+                index -= 1
+    return None
+
+
+def _hub_place(source: Source, index: int) -> str:
+    return f"hf:{source.hf}[{source.split}]:row {index}"
+
+
 def _file_records(source: Source, root: Path) -> Iterator[SourceRecord]:
     for file in source_files(source, root):
         read = _READERS[_kind(file)]
@@ -270,6 +302,6 @@ def _hub_records(source: Source, root: Path) -> Iterator[SourceRecord]:
             rows = rows.select_columns(columns)
         values = chain.from_iterable(map(_values, rows.with_format("arrow").iter(batch_size=1000)))
         for number, value in enumerate(values):
-            yield SourceRecord(f"hf:{source.hf}[{source.split}]:row {number}", value)
+            yield SourceRecord(_hub_place(source, number), value)
     except (OSError, ValueError, pa.ArrowException, datasets.exceptions.DatasetsError) as error:
         raise UserError(f"source {source.name}: cannot read the dataset {source.hf}: {error}") from error

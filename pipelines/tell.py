@@ -221,6 +221,37 @@ def look(
         play_row(seen, found[0])
 
 
+@app.command()
+def explain(
+    where: RunPath,
+    row_id: Annotated[
+        str,
+        typer.Argument(
+            help="of a row, or its beginning; of a pair: ID/TASK; of a reading, an interrupted chat, a rung: "
+            "ID/1, ID/inaudible, ID/ladder-2",
+            metavar="ID",
+        ),
+    ],
+    json_: Annotated[bool, typer.Option("--json", help="the same as JSON")] = False,
+    run_dir: RunDir = None,
+) -> None:
+    """Tell a row's whole life: its source, rules, texts, speech, tokens, who made it, where it is, where it went.
+
+    \b
+    Examples:
+      speechmill explain runs/quickstart a5727571
+      speechmill explain runs/quickstart a5727571/transcription --json
+    """
+    import json
+
+    from pipelines.life import explain_row
+    from pipelines.life_told import told
+
+    life = explain_row(load_run(where, run_dir=run_dir), row_id)
+    for line in [json.dumps(life, indent=1, ensure_ascii=False)] if json_ else told(life):
+        typer.echo(line)
+
+
 @app.command("explain-text")
 def explain_text(
     text: Annotated[str, typer.Argument(help="a prompt, in quotes; - reads it from the standard input")],

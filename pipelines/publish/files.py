@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -69,6 +69,21 @@ class File:
         return there.lfs.sha256 == sha256 if there.lfs else there.blob_id == self.git_sha1()
 
 
+def _entries(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a ledger, but those that were torn by a crash while they were written."""
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def versions(run_dir: Path) -> list[dict[str, Any]]:
+    """Return every version of a run that is published, in any repository, as its ledger has it."""
+    paths = sorted((run_dir / "publish").glob("*.jsonl"))
+    return [entry for path in paths for entry in _entries(path) if "published" in entry]
+
+
 class Ledger:
     """What the Hub has accepted of a run, a line of JSON each: written and synced before the next is sent.
 
@@ -82,11 +97,7 @@ class Ledger:
         self.published: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._torn = self.path.exists() and not self.path.read_bytes().endswith(b"\n")
-        for line in self.path.read_text().splitlines() if self.path.exists() else []:
-            try:
-                entry = json.loads(line)
-            except ValueError:  # torn by a crash, while it was written
-                continue
+        for entry in _entries(self.path):
             if "accepted" in entry:
                 self.sha256[entry["digest"]] = entry["sha256"]
             else:
