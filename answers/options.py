@@ -21,7 +21,7 @@ _OURS = ("model", "messages", "temperature", "top_p", "max_tokens", "seed", "n",
 class LlmOptions:
     """Which model to ask, how to sample from it, and how much of it to ask for.
 
-    base_url:    up to and with `/v1`; no user or password in it
+    base_url:    up to and with `/v1`; no user, password or query in it
     model:       as the server knows it
     api_key_env: name of the environment variable that holds the key; None where the server wants none
     temperature: of sampling; 0 takes the likeliest token, and then another try asks for the same
@@ -98,8 +98,8 @@ def check_server(
     wrong:    what the caller has found: whether it is wrong, and the message
     """
     url = urlsplit(base_url)
-    if "@" in url.netloc:  # alone, so that no other message repeats it
-        raise ValueError("base_url holds a user or password: name a variable in api_key_env instead")
+    if "@" in url.netloc or url.query or url.fragment:  # alone, so that no other message repeats it
+        raise ValueError("base_url holds a user, password or query: name a variable in api_key_env instead")
     found = [
         (url.scheme not in ("http", "https") or not url.hostname, f"base_url {base_url!r} is no http(s) address"),
         (not model, "model is empty"),

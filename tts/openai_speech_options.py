@@ -18,7 +18,7 @@ _OURS = ("model", "input", "voice", "response_format", "speed")
 class OpenAISpeechOptions:
     """How to ask, and what to take for an answer.
 
-    base_url:        up to and with `/v1`; no user or password in it
+    base_url:        up to and with `/v1`; no user, password or query in it
     model:           as the server knows it
     api_key_env:     name of the environment variable that holds the key; None where the server wants none
     response_format: wav, flac, mp3, opus or pcm

@@ -52,9 +52,10 @@ def test_all_that_is_wrong_is_named_at_once() -> None:
     assert all(name in str(error.value) for name in ("model", "tries", "top_p", "attempts"))
 
 
-def test_a_password_is_not_repeated() -> None:
-    with pytest.raises(ValueError, match="user or password") as error:
-        LlmOptions("http://me:hunter2@127.0.0.1/v1", "")
+@pytest.mark.parametrize("url", ["http://me:hunter2@127.0.0.1/v1", "http://127.0.0.1/v1?api_key=hunter2"])
+def test_a_password_is_not_repeated(url: str) -> None:
+    with pytest.raises(ValueError, match="user, password or query") as error:
+        LlmOptions(url, "")
     assert "hunter2" not in str(error.value)
 
 
