@@ -25,6 +25,11 @@ README = "dataset/README.md"
 REPORT = "dataset/report.html"
 FUNNEL_PICTURE, MIXTURES_PICTURE = "dataset/funnel.png", "dataset/mixtures.png"
 # What neither the card nor the report looks into.
+ANSWERS = {  # what became of the sources' answers, by `how`
+    "spoken": "Answers were made short, plain and readable aloud",
+    "mend": "Answers that spoke of being a language model were put right",
+    "own": "Every answer was written anew",
+}
 _NOT_READ = frozenset(["export.layout", "export.render", "export.card"])
 RUN_LENGTHS = (
     "Sound strings have run lengths: `<|duration_07|>` before a sound token says that it stands 7 times; 2 to "
@@ -117,7 +122,7 @@ def _body(job: Job) -> str:
         "## Sources",
         _sources(recipe, job.unit.args["said"]),
         _table(*source_table(funnel)),
-        "Records whose answer is a list were given the first answer. Answers are as they were in the source.",
+        f"Records whose answer is a list were given the first answer. {written(recipe)}",
         "## Voices",
         _voices(job),
         "A voice made after a living person is refused unless the recipe names their consent.",
@@ -125,7 +130,7 @@ def _body(job: Job) -> str:
         f"Sound tokens of two tokenizers do not mix: this set's are of `{recipe.quantize.tokenizer}`; the column "
         "`tokenizer` names it with the digest of its model file. "
         + (f"Sources of recordings: {', '.join(recorded)}; other speech" if recorded else "Speech")
-        + " is synthetic. Answers were not checked.",
+        + " is synthetic. What answers say was not checked.",
         *([RUN_LENGTHS] if recipe.export.run_lengths else []),
         *([] if WITHOUT_AUDIO.isdisjoint(recipe.tts.engines) or not recipe.has_texts else [NO_AUDIO]),
         *map(_repaired, recipe.repairs),
@@ -134,6 +139,24 @@ def _body(job: Job) -> str:
         f"```yaml\n{published_recipe(recipe, models=False)}```",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def written(recipe: Recipe) -> str:
+    """Return what language models wrote, and which."""
+
+    def by(name: str) -> str:
+        return f"by `{recipe.llms[name].model}`"
+
+    said = []
+    if recipe.rewrite:
+        said.append(f"Prompts that could not be said as they stood were put in words {by(recipe.rewrite.llm)}.")
+    if recipe.answer:
+        said.append(f"{ANSWERS[recipe.answer.how]} {by(recipe.answer.llm)}.")
+    if recipe.noise.refusals:
+        said.append(f"Replies to what nobody can understand were written {by(recipe.noise.refusals.llm)}.")
+    if said:
+        said.append("The column `generated` has of each what stood there before, and the model's own name.")
+    return " ".join([*([] if recipe.answer else ["Answers are as they were in the source."]), *said])
 
 
 def _repaired(repair: Repair) -> str:

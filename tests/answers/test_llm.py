@@ -362,17 +362,17 @@ def run_python(script: str, *arguments: object, **options: Any) -> subprocess.Po
     )
 
 
-def test_one_ceiling_holds_for_three_processes(tmp_path: Path) -> None:
+def test_one_ceiling_holds_for_processes_together(tmp_path: Path) -> None:
     script = (
         "first = int(sys.argv[3])\n"
-        "llm = llm_of(sys.argv[1], Path(sys.argv[2]), 3, most_requests=400, concurrency=24)\n"
+        "llm = llm_of(sys.argv[1], Path(sys.argv[2]), 2, most_requests=400, concurrency=24)\n"
         "try:\n    asked(llm, *texts(first + 300)[first:])\n"
         "except CeilingReached:\n    print('reached')\n"
         "llm.close()\n"
     )
     with LoopbackChat(echo, at_random({"500": 0.1}), latency_s=0.01) as server:
-        workers = [run_python(script, server.base_url, tmp_path, first) for first in (0, 300, 600)]
-        assert [worker.communicate(timeout=60)[0] for worker in workers] == ["reached\n"] * 3
+        workers = [run_python(script, server.base_url, tmp_path, first) for first in (0, 300)]
+        assert [worker.communicate(timeout=60)[0] for worker in workers] == ["reached\n"] * 2
         assert server.requests.total() == 400
         assert len(AnswerStore(tmp_path)) == server.answered.total() - server.answered[HELLO]
 
@@ -387,19 +387,17 @@ CHAOS = (
 
 
 def test_nothing_stored_is_asked_again_through_kills_of_both_sides(tmp_path: Path) -> None:
-    """Five of ours and three of the server's, with a storm besides; the benchmark does it with 20,000."""
-    count = 800
+    """Two of ours and one of the server's, with a storm besides; the benchmark does it five and three times."""
+    count = 500
     with ChatProcess(tmp_path / "server", "echo", "stormy", per_second=300, latency_s=0.05) as server:
         stored: list[tuple[float, set[str]]] = []
-        killed = 0
-        for life in range(6):
+        for life in range(3):
             with run_python(CHAOS, server.base_url, tmp_path / "answers", count) as worker:
                 assert worker.stdout is not None and worker.stdout.readline() == "up\n"
-                if life < 5:
-                    if life % 2 == 0:
+                if life < 2:
+                    if life == 0:
                         wait_for_more(tmp_path / "answers", 30)
                         server.kill()
-                        killed += 1
                         server.start()
                     wait_for_more(tmp_path / "answers", 40)
                     worker.send_signal(signal.SIGKILL)
@@ -407,7 +405,6 @@ def test_nothing_stored_is_asked_again_through_kills_of_both_sides(tmp_path: Pat
                     stored.append((time.monotonic(), stored_texts(tmp_path / "answers")))
                 else:
                     results = json.loads(worker.stdout.read())
-    assert killed == 3
     assert results == [f"{text} (0)" for text in texts(count)]
     assert 0 < len(stored[0][1]) < len(stored[-1][1]) < count
     again = [

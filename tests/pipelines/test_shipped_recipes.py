@@ -113,7 +113,7 @@ def test_ichigo_v04(tmp_path: Path) -> None:
 
 
 def test_instruct_s2s(tmp_path: Path) -> None:
-    run = run_recipe("instruct_s2s", tmp_path, 80, **EMBEDDED)
+    run = run_recipe("instruct_s2s", tmp_path, 100, **EMBEDDED)  # 200 rows have room for one refusal
     counted = assert_exact(run, "s2s", {"speech_instruction": 80, "transcription": 19.6, "inaudible": 0.4})
     assert counted["speech_instruction"] > 50
     tasks = Counter(by["task"] for pair in pairs(run, "s2s") for by in pair["generated"] or ())
