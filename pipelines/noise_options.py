@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from noise import NOISE_KINDS, made_of
+from noise import NOISE_KINDS
 from noise.lasting import COLOURS
 from pipelines.answer_options import Refusals
 from pipelines.options import Options, known
@@ -63,6 +63,9 @@ class Noise(Options):
         description=f"relative weight of each kind: {', '.join(NOISE_KINDS)}",
     )
     recordings: str | None = Field(None, description="folder of recorded noise, of the kind recordings")
+    recordings_license: str = Field(
+        "unknown", description="SPDX id of the recordings, kept in each row and on the card"
+    )
     masked_snr_db: Between = Field((-30.0, -15.0), description="of the kind masked: speech over noise, drawn")
     ladder: Ladder | None = Field(None, description="sentences at a falling SNR or band, beside `rows`")
     refusals: Refusals | None = Field(None, description="a language model's; none: the bundled ones")
@@ -77,8 +80,3 @@ class Noise(Options):
                 f"masked_snr_db: {[low, high]} is not a range within [-40, -10]: louder speech is understood"
             )
         return self
-
-    @property
-    def of_speech(self) -> bool:
-        """Whether something of it is made of this run's speech."""
-        return self.ladder is not None or made_of(self.kinds, "speech")

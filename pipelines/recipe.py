@@ -5,7 +5,7 @@ A wrong recipe fails at once, with every error, each with its key and the neares
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from answers.options import LlmOptions
+from noise import made_of
 from pipelines.answer_options import Answers, Refusals, Rewrite
 from pipelines.errors import UserError
 from pipelines.noise_options import Ladder, Noise
@@ -151,9 +152,9 @@ class Recipe(Options):
         return self
 
     @model_validator(mode="after")
-    def _noise_of_speech(self) -> Recipe:
+    def _speech_for_noise(self) -> Recipe:
         speaks = self.has_texts and self.tts.makes_audio
-        if self.noise.of_speech and not speaks and all(source.audio is None for source in self.sources):
+        if self.noise_of_speech and not speaks and all(source.audio is None for source in self.sources):
             what = "ladder" if self.noise.ladder else "kinds"
             raise ValueError(
                 f"noise.{what}: it is made of this run's speech, and tts.engine {self.tts.engine} makes no audio: drop "
@@ -211,6 +212,16 @@ class Recipe(Options):
     def kept_by(self) -> str:
         """The pass whose shards are spoken."""
         return "answer" if self.answer else "filter"
+
+    @property
+    def inaudible_kinds(self) -> Mapping[str, float]:
+        """The kinds of what nobody can hear that are made, with their weights."""
+        return self.noise.kinds if self.noise.rows or self.chats.inaudible else {}
+
+    @property
+    def noise_of_speech(self) -> bool:
+        """Whether some noise is made of this run's speech."""
+        return self.noise.ladder is not None or made_of(self.inaudible_kinds, "speech")
 
     @property
     def has_texts(self) -> bool:

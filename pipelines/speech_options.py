@@ -191,6 +191,11 @@ class Tts(Computing):
             fixed = self.openai_speech is None or self.openai_speech.speed is None
         return frozenset() if fixed else frozenset(("rate_wpm",))
 
+    @property
+    def held_out(self) -> list[str]:
+        """The voices that speak for evaluation alone."""
+        return [voice.id for voice in self.voices if voice.held_out]
+
     def candidates(self, held_out: bool) -> tuple[Candidate, ...]:
         """Return the voices that speak for evaluation, or those that do not, with the attributes to balance by."""
         return tuple(

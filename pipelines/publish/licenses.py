@@ -56,6 +56,21 @@ def parts(license: str) -> list[list[str]]:
     ]
 
 
+def all_of(licenses: Iterable[str]) -> str:
+    """Return the licence of what several works went into, as SPDX writes it.
+
+    >>> all_of(["MIT AND CC-BY-4.0", "MIT", "Apache-2.0 OR MIT"])
+    '(Apache-2.0 OR MIT) AND CC-BY-4.0 AND MIT'
+    """
+    different = sorted(set(licenses))
+    if len(different) == 1:
+        return different[0]
+    apart = [parts(license) for license in different]
+    names = {name for either in apart if len(either) == 1 for name in either[0]}
+    choices = {f"({license})" for license, either in zip(different, apart, strict=True) if len(either) > 1}
+    return " AND ".join(sorted(names | choices))
+
+
 def known(name: str) -> License:
     """Return what the table says of one licence; one that it does not know asks for a look."""
     lower = name.lower()

@@ -45,8 +45,10 @@ def check_repo(repo: str) -> None:
 
 
 def check_licenses(recipe: Recipe, allowed: Sequence[str]) -> None:
-    """Raise UserError with every source and voice whose licence must be allowed by name, and is not."""
+    """Raise UserError with every source, voice and noise whose licence must be allowed by name, and is not."""
     licenses = {f"source {source.name}": source.license for source in recipe.sources}
+    if "recordings" in recipe.inaudible_kinds:
+        licenses["noise.recordings"] = recipe.noise.recordings_license
     licenses |= {f"voice {voice.id}": voice.license for voice in recipe.tts.voices if voice.license}
     if strange := unused(licenses.values(), allowed):
         names = ", ".join(sorted(set(licenses.values())))

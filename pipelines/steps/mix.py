@@ -15,7 +15,7 @@ from pipelines.options import Mixture
 from pipelines.recipe import Recipe
 from pipelines.shards import Counts, digest_json, to_json
 from pipelines.steps.noise_chats import FOLDER as INTERRUPTED
-from pipelines.steps.noise_chats import SUFFIX, mixed_shards
+from pipelines.steps.noise_chats import SUFFIX, is_held_out, mixed_shards
 from pipelines.tasks import REFUSALS, TASKS, Shape
 
 LOCKFILE = "mixture.json"
@@ -87,8 +87,6 @@ def _candidates(job: Job) -> pl.DataFrame:
     """Return every row that may be chosen: id, path of its shard, position there, tokens, the tasks it may serve."""
     columns = ["id", "exchanges", "answered", "inaudible", "degraded", "spoken"]
     tokens = pl.col("spoken").list.eval(pl.element().struct.field("tokens").list.len()).list.sum()
-    voice = pl.col("spoken").list.eval(pl.element().struct.field("voice")).list.first()
-    held_out = [voice.id for voice in job.recipe.tts.voices if voice.held_out]
     frames = []
     for path in job.unit.inputs:
         rows = pl.read_parquet(job.staged.run_dir / path, columns=columns)
@@ -100,7 +98,7 @@ def _candidates(job: Job) -> pl.DataFrame:
                 pl.lit(path).alias("path"),
                 pl.int_range(pl.len(), dtype=pl.Int32).alias("row"),
                 tokens.cast(pl.Int64).alias("tokens"),
-                voice.is_in(held_out).fill_null(False).alias("held_out"),
+                is_held_out(job.recipe).alias("held_out"),
                 pl.Series("serves", serves, dtype=pl.String),
             )
         )
@@ -268,7 +266,7 @@ PASS = Pass(
     version=2,
     options=lambda recipe: {
         "seed": recipe.seed,
-        "held_out": [voice.id for voice in recipe.tts.voices if voice.held_out],
+        "held_out": recipe.tts.held_out,
         **recipe.mix.model_dump(mode="json"),
     },
     units=_units,

@@ -28,6 +28,7 @@ from pipelines.recipe import Recipe
 from pipelines.row import REJECTED_ROW, ROW, Row
 from pipelines.rowwise import read_rows, run_rowwise
 from pipelines.shards import Counts, row_writer
+from pipelines.steps.noise_chats import is_held_out
 
 LENGTHS = "noise.lengths/all.parquet"
 POOL = "noise.lengths/pool.parquet"
@@ -53,7 +54,7 @@ def _count_lengths(job: Job) -> Outcome:
             .agg(pl.col("tokens").sum())
         )
         counts.update(turns["tokens"].to_list())
-        kept = pool(kept, rows, job.recipe.seed)
+        kept = pool(kept, rows.filter(~is_held_out(job.recipe)), job.recipe.seed)
     table = pl.DataFrame(sorted(counts.items()), schema={"tokens": pl.Int32, "prompts": pl.Int64}, orient="row")
     job.staged.table(LENGTHS, table.to_arrow())
     job.staged.table(POOL, kept.drop("rank").to_arrow())
@@ -172,8 +173,8 @@ def _options(recipe: Recipe) -> dict[str, Any]:
 LENGTHS_PASS = Pass(
     key="noise.lengths",
     needs=("quantize",),
-    version=2,
-    options=lambda recipe: {"seed": recipe.seed},
+    version=3,
+    options=lambda recipe: {"seed": recipe.seed, "held_out": recipe.tts.held_out},
     units=_lengths_units,
     run=_count_lengths,
 )

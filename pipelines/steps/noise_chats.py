@@ -10,10 +10,12 @@ import json
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 
 from pipelines.errors import UserError
 from pipelines.graph import Job, Outcome, Outputs, Pass, Shard, Unit
 from pipelines.mixture import hash_rank
+from pipelines.publish.licenses import all_of
 from pipelines.recipe import Recipe
 from pipelines.row import REJECTED_ROW, ROW, Row, user_turns
 from pipelines.rowwise import read_rows
@@ -23,12 +25,19 @@ from pipelines.tasks import draw_number
 FOLDER = "noise.chats"
 SOUNDS = "interruptions-"  # shards of `noise` that are made for this, and are no rows by themselves
 SUFFIX = "/inaudible"
+LEAVES = ["id", "exchanges", "answered", "spoken.list.element.voice"]
 
 
 def mixed_shards(outputs: Outputs) -> list[Shard]:
     """Return the shards of the rows that mixtures may take."""
     shards = outputs.shards("quantize", "noise", FOLDER)
     return [shard for shard in shards if not shard.path.startswith(f"noise/{SOUNDS}")]
+
+
+def is_held_out(recipe: Recipe) -> pl.Expr:
+    """Return whether a row is spoken by a voice that speaks for evaluation alone."""
+    voice = pl.col("spoken").list.eval(pl.element().struct.field("voice")).list.first()
+    return voice.is_in(recipe.tts.held_out).fill_null(False)
 
 
 def interrupted(row: Row, sound: Row, seed: int) -> Row:
@@ -53,7 +62,7 @@ def interrupted(row: Row, sound: Row, seed: int) -> Row:
     return {
         **row,
         "id": row["id"] + SUFFIX,
-        "license": " AND ".join(sorted({row["license"], sound["license"]})),
+        "license": all_of([row["license"], sound["license"]]),
         "messages": [*row["messages"][:at], *sound["messages"], *row["messages"][at:]],
         "exchanges": row["exchanges"] + 1,
         "inaudible": json.dumps({**json.loads(sound["inaudible"]), "turn": at}),
@@ -71,29 +80,39 @@ def _run(job: Job) -> Outcome:
             rows = read_table(job.staged.run_dir / str(path)).take(chats["row"].to_arrow()).to_pylist()
             for row, number in zip(rows, chats["sound"], strict=True):
                 writer.keep(interrupted(row, sounds[number], recipe.seed))
-        counts = writer.finish(len(sounds))
+        counts = writer.finish(mine.height)
     return Outcome(counts, {"shards": {shard: counts.rows_kept}})
 
 
 def _chosen(job: Job) -> pl.DataFrame:
-    """Return path and row of the chats that are interrupted, by hash rank. Raises UserError where there are too few."""
-    columns = ["id", "exchanges", "answered", "inaudible", "degraded"]
+    """Return path and row of the chats that are interrupted, by hash rank.
+
+    They are of voices that a mixture with the part `interrupted` takes: others would be lost to their own. Raises
+    UserError where there are too few. A run with a limit is a small one: it takes half of its chats at most.
+    """
+    recipe, wanted = job.recipe, job.unit.args["wanted"]
     frames = []
     for path in job.unit.inputs[1:]:
-        rows = pl.read_parquet(job.staged.run_dir / path, columns=columns).with_row_index("row")
+        rows = pl.DataFrame(pq.ParquetFile(job.staged.run_dir / path).read(LEAVES)).with_row_index("row")
         frames.append(rows.with_columns(path=pl.lit(path)))
-    rows = pl.concat(frames)
+    rows = pl.concat(frames).filter(is_held_out(recipe).is_in(_splits(recipe)))
     one_reading = ~pl.col("id").str.contains("/", literal=True)  # the others are the same chat, by another voice
-    clean = pl.col("inaudible").is_null() & pl.col("degraded").is_null()
-    chats = rows.filter((pl.col("exchanges") > 1) & pl.col("answered") & clean & one_reading)
-    if chats.height < (wanted := job.unit.args["wanted"]):
+    chats = rows.filter((pl.col("exchanges") > 1) & pl.col("answered") & one_reading)
+    if recipe.limit is not None:
+        wanted = min(wanted, -(-chats.height // 2))
+    elif chats.height < wanted:
         raise UserError(
             f"chats.inaudible: {wanted} chats are to get a turn that nobody can hear, but of {rows.height:,} rows only "
             f"{chats.height:,} have two exchanges or more with their answers. "
-            f"Set chats.inaudible={chats.height} or less, or read more chats (turns: all)."
+            f"Set chats.inaudible={chats.height}, or read more chats (turns: all)."
         )
     ranks = pl.Series("rank", hash_rank(chats["id"].to_list(), f"{job.recipe.seed}/{FOLDER}"), dtype=pl.UInt64)
     return chats.with_columns(ranks).sort("rank", "id").head(wanted).select("path", "row")
+
+
+def _splits(recipe: Recipe) -> list[bool]:
+    """Return for which voices there is a mixture of interrupted chats: held-out ones (True), others (False)."""
+    return sorted({mixture.held_out for mixture in recipe.mix.mixtures.values() if "interrupted" in mixture.parts})
 
 
 def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
@@ -110,8 +129,13 @@ def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
 PASS = Pass(
     key=FOLDER,
     needs=("quantize", "noise"),
-    version=1,
-    options=lambda recipe: {"seed": recipe.seed},
+    version=2,
+    options=lambda recipe: {
+        "seed": recipe.seed,
+        "limited": recipe.limit is not None,
+        "held_out": recipe.tts.held_out,
+        "splits": _splits(recipe),
+    },
     units=_units,
     run=_run,
     applies=lambda recipe: recipe.chats.inaudible > 0,

@@ -35,29 +35,28 @@ def ladder_units(recipe: Recipe, speech: tuple[str, ...], listening: Mapping[str
     if ladder is None:
         return []
     size = max(1, recipe.read.rows_per_shard // ladder.rungs)
-    said = {"ladder": ladder.model_dump(mode="json"), "quantize": listening}
+    said = {"ladder": ladder.model_dump(mode="json"), "quantize": listening, "limited": recipe.limit is not None}
     return [
         Unit(
             f"ladder-{number:05d}",
             speech,
-            sentences * ladder.rungs,
-            {"start": start, "sentences": sentences, **said},
+            count * ladder.rungs,
+            {"start": start, "sentences": count, **said},
         )
         for number, start in enumerate(range(0, ladder.rows, size))
-        if (sentences := min(size, ladder.rows - start))
+        if (count := min(size, ladder.rows - start))
     ]
 
 
-def ladder_rows(job: Job, tokenizer: Tokenizer) -> Iterator[Done]:
+def ladder_rows(job: Job, chosen: Sequence[str], tokenizer: Tokenizer) -> Iterator[Done]:
     """Return the rungs of the unit's sentences, the clearest first, with their tokens.
 
-    Raises UserError where there are too few sentences.
+    Args:
+        chosen: the ids of its sentences.
     """
     recipe, ladder = job.recipe, job.recipe.noise.ladder
     assert ladder is not None, "there are no units without it"
-    start, sentences = job.unit.args["start"], job.unit.args["sentences"]
     paths = [job.staged.run_dir / name for name in job.unit.inputs]
-    chosen = _chosen(paths, ladder, recipe.seed)[start : start + sentences]
     work = stages(
         tokenizer,
         split=lambda row: clips_of(row, tokenizer, recipe.seed),
@@ -67,17 +66,25 @@ def ladder_rows(job: Job, tokenizer: Tokenizer) -> Iterator[Done]:
     return work.run(_rung(row, rung, ladder) for row in rows for rung in range(ladder.rungs))
 
 
-def _chosen(paths: Sequence[Path], ladder: Ladder, seed: int) -> list[str]:
-    """Return the ids of the sentences that ladders are made of, by rank. Raises UserError where they are too few."""
+def sentences(job: Job) -> list[str]:
+    """Return the ids of the sentences that the unit's ladders are made of, by rank.
+
+    Raises UserError where there are too few, unless the recipe has a limit: a small run has what it has.
+    """
+    recipe, ladder, args = job.recipe, job.recipe.noise.ladder, job.unit.args
+    assert ladder is not None, "there are no units without it"
+    paths = [job.staged.run_dir / name for name in job.unit.inputs]
     kept = pl.concat(pl.read_parquet(path, columns=["id", "exchanges", "answered"]) for path in paths)
     kept = kept.filter(one_answered_exchange())
-    if kept.height < ladder.rows:
+    if kept.height < ladder.rows and recipe.limit is None:
+        remedy = f"noise.ladder.rows={kept.height}" if kept.height else "noise.ladder=null"
         raise UserError(
             f"noise.ladder.rows: {ladder.rows} sentences are wanted, and {kept.height} were kept that it can take: "
             f"rows of one exchange, answered, spoken in {SECONDS[0]:g} to {SECONDS[1]:g} s; of each shard one in "
-            f"{KEPT_OF}, or {KEPT_AT_LEAST}. Set noise.ladder.rows={kept.height}"
+            f"{KEPT_OF}, or {KEPT_AT_LEAST}. Set {remedy}"
         )
-    return list(kept.with_columns(ranks(kept["id"], seed)).sort("rank", "id").head(ladder.rows)["id"])
+    ranked = kept.with_columns(ranks(kept["id"], recipe.seed)).sort("rank", "id").head(ladder.rows)
+    return list(ranked.slice(args["start"], args["sentences"])["id"])
 
 
 def _read(path: Path, chosen: Sequence[str]) -> Iterator[Row]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,13 @@ from noise.speech import babble, choose, fragment, masked, reversed_
 from pipelines.errors import RunError, UserError
 from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
 from pipelines.noise_options import Noise
+from pipelines.publish.licenses import all_of
 from pipelines.recipe import Recipe
 from pipelines.row import Row, row_id
 from pipelines.rowwise import Done, Reject, write_rows
 from pipelines.steps.augment import noise_files
 from pipelines.steps.noise import LENGTHS, POOL
-from pipelines.steps.noise_ladder import ladder_rows, ladder_units
+from pipelines.steps.noise_ladder import ladder_rows, ladder_units, sentences
 from pipelines.steps.noise_speech import FOLDER as SPEECH
 from pipelines.steps.noise_speech import Pool
 from pipelines.steps.quantize import PASS as QUANTIZE
@@ -39,7 +40,7 @@ Counts = NDArray[np.int64]
 FOLDER = "noise.sounds"
 ROUNDS = 6  # in which a sound that loses tokens (of the mask code, dropped) is made again, longer
 MADE_BY = ("tokenizer", "tokens_per_second", "n_codes", "mask_code")  # as `quantize` noted them
-OURS, UNKNOWN = "Apache-2.0", "unknown"  # licenses of what is made out of nothing, and of recordings of noise
+OURS = "Apache-2.0"  # license of what is made out of nothing
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Material:
         else:
             samples, said = {"fragment": fragment, "reversed": reversed_}[sound.kind](speech[0], n, rate_hz, rng)
         of = [row for row, _ in rows]
-        return samples, {**said, "of": of if len(of) > 1 else of[0]}, _all_of(license for _, license in rows)
+        return samples, {**said, "of": of if len(of) > 1 else of[0]}, all_of(license for _, license in rows)
 
     def _recording(self, n: int, rate_hz: int, rng: np.random.Generator) -> tuple[Samples, dict[str, Any], str]:
         assert self.folder is not None, "the options see to it"
@@ -104,12 +105,8 @@ class Material:
         except NoiseError as error:
             raise UserError(f"noise.recordings: {error}. Mend the file or take it out.") from error
         dbfs = drawn(LEVEL_DBFS, rng)
-        return at_level(samples, dbfs), {"file": name, "level_dbfs": dbfs}, UNKNOWN
-
-
-def _all_of(licenses: Iterable[str]) -> str:
-    """Return the license of what several works went into, as SPDX writes it."""
-    return " AND ".join(sorted(set(licenses)))
+        said = {"level_dbfs": dbfs} if samples.any() else {}  # digital silence has none
+        return at_level(samples, dbfs), {"file": name, **said}, self.options.recordings_license
 
 
 def _run(job: Job) -> Outcome:
@@ -119,7 +116,9 @@ def _run(job: Job) -> Outcome:
     try:
         with one_thread():  # whatever the number of workers, or none: sums are formed in one order
             if "ladder" in job.unit.args:
-                return write_rows(job, FOLDER, ladder_rows(job, tokenizer_of(options)), job.unit.rows)
+                chosen = sentences(job)
+                rows_in = len(chosen) * job.unit.args["ladder"]["rungs"]
+                return write_rows(job, FOLDER, ladder_rows(job, chosen, tokenizer_of(options)), rows_in)
             return write_rows(job, FOLDER, _noise_rows(job), job.unit.rows)
     except MemoryError as error:
         raise RunError(f"quantize: {error}. Set quantize.batch_size to less.") from error
@@ -230,7 +229,7 @@ def _ids_row(
     said: dict[str, Any] = {"kind": sound.kind}
     if sound.kind == "shuffled":
         tokens, of = shuffled(sound.length, ids, sound.rng)
-        said, license = {**said, "of": [real[i][0] for i in of]}, _all_of(real[i][1] for i in of)
+        said, license = {**said, "of": [real[i][0] for i in of]}, all_of(real[i][1] for i in of)
     else:
         make = {"independent": independent, "sticky": sticky}[sound.kind]
         tokens, params = make(sound.length, args["n_codes"] - (mask is not None), sound.rng)
@@ -274,6 +273,8 @@ def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
         inputs += speech
     if made_of(options.kinds, *HEARD):
         kinds |= {"quantize": listening}
+    if "recordings" in options.kinds:
+        kinds |= {"recordings_license": options.recordings_license}
     if "masked" in options.kinds:
         kinds |= {"masked_snr_db": list(options.masked_snr_db)}
     folder = _recordings(recipe)
@@ -291,13 +292,13 @@ def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
 
 
 def _listens(recipe: Recipe) -> bool:
-    return recipe.noise.ladder is not None or made_of(recipe.noise.kinds, *HEARD)
+    return recipe.noise.ladder is not None or made_of(recipe.inaudible_kinds, *HEARD)
 
 
 PASS = Pass(
     key=FOLDER,
     needs=("noise.speech", "noise.lengths", "quantize"),
-    version=3,
+    version=4,
     options=lambda recipe: {"seed": recipe.seed},
     units=_units,
     run=_run,

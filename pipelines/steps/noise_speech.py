@@ -133,7 +133,7 @@ def _is_heard(row: Row) -> bool:
 
 
 def _applies(recipe: Recipe) -> bool:
-    return recipe.noise.of_speech
+    return recipe.noise_of_speech
 
 
 PASS = Pass(
@@ -143,7 +143,7 @@ PASS = Pass(
     options=lambda recipe: {
         "seed": recipe.seed,
         "ladder": recipe.noise.ladder is not None,
-        "held_out": [voice.id for voice in recipe.tts.voices if voice.held_out],
+        "held_out": recipe.tts.held_out,
     },
     units=lambda recipe, outputs: shard_units(*speech_shards(recipe))(recipe, outputs) if _applies(recipe) else [],
     run=_run,

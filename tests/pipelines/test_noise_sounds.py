@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 import torch
+import yaml
 from conftest import ROOT, assert_done, content, recipe_of, speechmill, write_recipe
 
 from noise import NOISE_KINDS
@@ -21,7 +22,7 @@ from pipelines.errors import UserError
 from pipelines.noise_options import Ladder, Noise
 from pipelines.recipe import load_recipe, parse_recipe
 from pipelines.row import Row
-from pipelines.steps.noise_sounds import Material, draw
+from pipelines.steps.noise_sounds import Material, Sound, draw
 from pipelines.steps.noise_speech import Pool
 from quantize import load_tokenizer
 from quantize.audio import decode_audio
@@ -67,6 +68,10 @@ def sounds(run: Path, name: str = "*") -> list[Row]:
         for path in sorted((run / "noise.sounds").glob(f"{name}.parquet"))
         for row in pq.read_table(path).to_pylist()
     ]
+
+
+def rows_in(run: Path, step: str) -> list[Row]:
+    return [row for path in sorted((run / step).glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
 
 
 def tokens_of(row: Row) -> list[int]:
@@ -295,24 +300,88 @@ def test_noise_that_cannot_be_made_says_why(changes: dict[str, Any], message: st
     assert message in str(caught.value)
 
 
-def test_kinds_of_speech_need_an_engine_that_speaks(tmp_path: Path) -> None:
-    raw = recipe_of(tts={"engine": "espeak"}, export={})
-    raw["noise"] = {"kinds": {"babble": 1}}
-    parsed = parse_recipe(raw, "recipe.yaml")
-    assert parsed.noise.of_speech
-    mute = parsed.tts.model_copy(update={"engine": "whisperspeech_tokens"})
+def test_kinds_of_speech_need_an_engine_that_speaks_where_some_are_made() -> None:
+    parsed = parse_recipe(recipe_of(tts={"engine": "espeak"}, export={}, noise={"kinds": {"babble": 1}}), "recipe.yaml")
+    assert parsed.noise_of_speech
+    mute = parsed.model_copy(update={"tts": parsed.tts.model_copy(update={"engine": "whisperspeech_tokens"})})
     with pytest.raises(
         ValueError, match=r"noise.kinds: it is made of this run's speech, and tts.engine whisperspeech_"
     ):
-        parsed.model_copy(update={"tts": mute})._noise_of_speech()
+        mute._speech_for_noise()
+    none = mute.model_copy(update={"noise": parsed.noise.model_copy(update={"rows": 0})})
+    assert none._speech_for_noise() is none
+    with pytest.raises(ValueError, match=r"noise.kinds: "):
+        none.model_copy(update={"chats": parsed.chats.model_copy(update={"inaudible": 1})})._speech_for_noise()
+
+
+def test_a_recording_has_the_license_that_the_recipe_says_and_silence_has_no_level(tmp_path: Path) -> None:
+    hiss = np.random.Generator(np.random.PCG64(0)).normal(0, 0.1, 16_000)
+    for name, samples in (("hiss.wav", hiss), ("zero.wav", np.zeros(16_000))):
+        soundfile.write(tmp_path / name, samples, 16_000)
+    options = Noise(kinds={"recordings": 1}, recordings=".", recordings_license="CC0-1.0")
+    for name, said in (("hiss.wav", {"file", "level_dbfs"}), ("zero.wav", {"file"})):
+        material = Material(options, None, (name,), tmp_path)
+        samples, about, license = material.make(Sound("recordings", 20, (), 7), 20 * 640, 16_000)
+        assert (set(about), about["file"], license) == (said, name, "CC0-1.0")
+        assert samples.any() == (name == "hiss.wav")
+
+
+def test_nothing_of_evaluation_goes_into_noise_and_no_license_is_said_twice(tmp_path: Path) -> None:
+    """Held-out voices, two readings of each prompt, sources of two licenses, ladders and interrupted chats."""
+    voices = ["en", "en-us", {"id": "en+f1", "held_out": True}, {"id": "en-us+f3", "held_out": True}]
+    chats = {"name": "own", "path": "tests/data/chats.jsonl", "license": "CC-BY-4.0", "turns": {"at_most": 2}}
+    examples = {"name": "examples", "path": "examples/instructions.jsonl", "license": "MIT", "limit": 24}
+    parts = {"transcription": 60, "degraded": 10, "inaudible": 10, "interrupted": 20}
+    evaluated = {"parts": {"transcription": 90, "two_turn": 10}, "held_out": True}
+    ladder = {"rows": 5, "rungs": 3, "band_hz": [8000, 500]}
+    kinds = dict.fromkeys(("shuffled", "babble", "masked", "reversed"), 1)
+    path = write_recipe(
+        tmp_path,
+        sources=[chats, examples],
+        noise={"rows": 40, "kinds": kinds, "ladder": ladder},
+        tts={"voices": voices, "per_prompt": 2, "held_out_share": 0.4},
+        chats={"inaudible": 4},
+        mix={**MIX, "mixtures": {"all": {"parts": parts}, "eval": evaluated}},
+        export={},
+    )
+    assert_done(speechmill("run", path, "--workers", "0"))
+    run = tmp_path / "run"
+    assert_done(speechmill("verify", run))
+    voice_of = {row["id"]: row["spoken"][0]["voice"] for row in rows_in(run, "quantize")}
+    held_out = {row_id for row_id, voice in voice_of.items() if voice in ("en+f1", "en-us+f3")}
+    assert len(held_out) > 10
+    made, interrupted = rows_in(run, "noise"), rows_in(run, "noise.chats")
+    used = Counter[str]()
+    for row in made:
+        said = json.loads(row["inaudible"] or row["degraded"])
+        of = [said["of"]] if isinstance(said["of"], str) else said["of"]
+        assert held_out.isdisjoint(of)
+        used[said.get("kind", "degraded")] += 1
+    assert used.keys() == {"shuffled", "babble", "masked", "reversed", "ladder", "degraded"}
+    assert {row["id"].removesuffix("/inaudible") for row in interrupted}.isdisjoint(held_out)
+    both = {"CC-BY-4.0", "MIT", "CC-BY-4.0 AND MIT"}
+    assert {row["license"] for row in [*made, *interrupted]} == both
+    ids = [row["id"] for step in ("quantize", "noise", "noise.chats") for row in rows_in(run, step)]
+    assert len(set(ids)) == len(ids)
+
+    # A mixture of interrupted chats by held-out voices gets some.
+    evaluated["parts"] = {"transcription": 90, "interrupted": 10}
+    mixtures = {"all": {"parts": {"transcription": 60, "inaudible": 40}}, "eval": evaluated}
+    changed = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**changed, "mix": {**MIX, "mixtures": mixtures}}))
+    assert_done(speechmill("noise", path, "--workers", "0"))
+    assert {row["id"].removesuffix("/inaudible") for row in rows_in(run, "noise.chats")} <= held_out
 
 
 def test_recordings_and_sentences_that_are_not_there_are_said(tmp_path: Path) -> None:
     path = recipe(tmp_path, {"rows": 5, "kinds": {"recordings": 1}, "recordings": str(tmp_path / "nowhere")})
     result = speechmill("noise", path, "--workers", "0")
     assert (result.returncode, "noise.recordings: no recordings" in result.stderr) == (2, True)
-    path = recipe(tmp_path, {"rows": 5, "ladder": {"rows": 900, "band_hz": [8000, 500]}})
+    path = recipe(tmp_path, {"rows": 5, "ladder": {"rows": 900, "rungs": 2, "band_hz": [8000, 500]}})
     result = speechmill("noise", path, "--workers", "0")
     assert result.returncode == 2
     assert "900 sentences are wanted" in result.stderr.replace("\n", " ")
-    assert Noise().of_speech is False
+    assert_done(speechmill("noise", path, "--workers", "0", "--set", "limit=80"))  # a small run has what it has
+    rungs = len(sounds(tmp_path / "run", "ladder-*"))
+    assert 0 < rungs < 2 * 80
+    assert len({row["id"] for row in sounds(tmp_path / "run")}) == rungs + 5 + CHATS

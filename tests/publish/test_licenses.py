@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.errors import UserError
 from pipelines.publish.licenses import NEEDS_A_NAME, TABLE, known, refused, unused, whole
-from pipelines.recipe import load_recipe
+from pipelines.publish.publishing import check_licenses
+from pipelines.recipe import load_recipe, parse_recipe
+from tests.conftest import recipe_of
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
@@ -17,6 +20,15 @@ CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 )
 def test_free_licences_need_nothing(license: str) -> None:
     assert refused({"source a": license}, []) == []
+
+
+def test_recordings_of_noise_are_asked_about_where_they_are_used() -> None:
+    recipe = parse_recipe(recipe_of(noise={"rows": 1, "kinds": {"recordings": 1}, "recordings": "here"}), "test")
+    with pytest.raises(UserError, match=r"noise\.recordings: unknown"):
+        check_licenses(recipe.model_copy(update={"sources": ()}), [])
+    check_licenses(recipe, ["unknown"])
+    free = recipe.noise.model_copy(update={"recordings_license": "CC0-1.0"})
+    check_licenses(recipe.model_copy(update={"sources": (), "noise": free}), [])
 
 
 @pytest.mark.parametrize(
