@@ -60,8 +60,10 @@ def _execute(recipe: Recipe, step: str | None, workers: int | None, address: str
     from pipelines.graph import plan_run
     from pipelines.progress import Progress, make_console
     from pipelines.runner import executor, in_this_process, in_threads, run
-    from pipelines.steps import passes_for
+    from pipelines.steps import BY_KEY, passes_for
 
+    if step and not BY_KEY[step].applies(recipe):
+        raise UserError(f"the recipe has no {step}: `speechmill steps {step}` says what it takes")
     console = make_console()
     passes = passes_for(step)
     _fetch_models(recipe, {a_pass.key for a_pass in passes})

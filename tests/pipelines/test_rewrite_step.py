@@ -18,7 +18,7 @@ from pipelines.recipe import Recipe
 from pipelines.row import Row
 from pipelines.steps.rewrite import PASS, judged, single_row_rules
 from tests.answers.loopback_chat import QUICK, LoopbackChat, Messages, at_random
-from tests.conftest import assert_done, recipe_of, speechmill
+from tests.conftest import assert_done, recipe_of, speechmill, write_recipe
 from tests.pipelines.llm_runs import asking_recipe, chat_row, do, made, scored
 
 LIST = "Sort these by size:\n- pears\n- apples\n- 12 plums"
@@ -110,6 +110,12 @@ def test_what_words_cannot_mend_is_not_asked_for(tmp_path: Path, text: str) -> N
 
 def test_what_is_wrong_can_be_told_of_each_kind_of_speakable() -> None:
     assert [reason for reason in PROBLEMS if ":" in reason] == [f"speakable:{kind}" for kind in KINDS]
+
+
+def test_a_step_that_the_recipe_does_not_have_is_told(tmp_path: Path) -> None:
+    result = speechmill("rewrite", write_recipe(tmp_path), "--workers", "0")
+    assert result.returncode == 2
+    assert "the recipe has no rewrite: `speechmill steps rewrite` says what it takes" in result.stderr
 
 
 def test_only_named_kinds_are_asked_for(tmp_path: Path) -> None:
