@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.publish.licenses import refused
 from pipelines.report.costs import Cost
 from pipelines.report.seen import Seen
 from pipelines.report.texts import Texts
@@ -28,7 +29,6 @@ CEILING = 0.9  # of what refusals may be
 CLUSTER = 100  # rows that one kept row stands for: templates, or a broken export
 ERRORS = 0  # rows lost to what no step foresaw: each is a question to somebody
 RETRIED = 0.1  # of the requests to a server
-LICENCES = ("unknown", "other", "research-only", "")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _of_funnel(seen: Seen) -> Iterator[Caution]:
 
 def _of_sources(seen: Seen) -> Iterator[Caution]:
     for source in seen.recipe.sources:
-        if source.license.lower() in LICENCES:
+        if refused({source.name: source.license}, ()):  # what publishing asks about
             rows = seen.funnel.sources.get(source.name, {}).get("read", 0)
             yield Caution(f"the licence of {source.name} is {source.license!r}", f"{rows:,} rows", "provenance")
 

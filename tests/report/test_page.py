@@ -9,7 +9,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -43,17 +45,24 @@ def page(browser: Chrome, finished: Path, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def hostile(browser: Chrome, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The published report of a run of nothing but hostile prompts; half of them are rejected."""
+    """The published report of hostile prompts, half of them rejected, and of recordings that no text belongs to."""
     folder = tmp_path_factory.mktemp("hostile")
     rows = [
         {"prompt": f"{text} {'Tell me. ' * (40 * (n >= len(HOSTILE)))}", "answer": text}
         for n, text in enumerate(HOSTILE * 2)
     ]
     (folder / "hostile.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "sounds").mkdir()
+    for hz in (220, 330):
+        tone = 0.3 * np.sin(2 * np.pi * hz * np.arange(11_025 * 2) / 11_025)
+        soundfile.write(folder / "sounds" / f"{hz}.wav", tone, 11_025)
+    sounds = {"name": "sounds", "path": str(folder / "sounds"), "audio": {"without_text": "keep"}}
     source = {"name": "hostile", "path": str(folder / "hostile.jsonl"), "license": "<b>CC0</b>"}
+    pretrain = {"parts": {"sound": 100}, "columns": ["index", "tokens", "text"]}
     recipe = {
-        "sources": [source], "filter": {"strip_markers": False, "rules": [{"length": {"below": 64}}]},
-        "mix": {"mixtures": {"all": {"parts": {"speech_instruction": 100}}}}, "export": {"audio": False},
+        "sources": [source, sounds], "filter": {"strip_markers": False, "rules": [{"length": {"below": 64}}]},
+        "mix": {"mixtures": {"all": {"parts": {"speech_instruction": 100}}, "pretrain": pretrain}},
+        "export": {"audio": False},
         "noise": {"rows": 0},
     }  # fmt: skip
     assert_done(speechmill("run", write_recipe(folder, **{**recipe_of(), **recipe}), "--workers", "0"))
@@ -229,6 +238,13 @@ def test_hostile_prompts_are_text(browser: Chrome, hostile: Path) -> None:
     for text in HOSTILE:
         assert any(shown.startswith(text.translate(marked)) for shown in said), text
     assert sum(any(r.startswith(text.translate(marked)) for text in HOSTILE) for r in rejected) >= 4
+    recordings = browser.find_elements(By.CSS_SELECTOR, "[data-source=sounds]")
+    assert len(recordings) == 2
+    for sample in recordings:
+        assert "(no text belongs to it)" in sample.text
+        audio = sample.find_element(By.TAG_NAME, "audio")
+        assert browser.execute_script("return arguments[0].duration", audio) == pytest.approx(2, abs=0.1)
+    assert facts(browser)["mixture.pretrain.sound.in_files"] == facts(browser)["mixture.pretrain.total"]
     assert "What it cost" not in browser.page_source  # the published one tells nothing of the machine
 
 

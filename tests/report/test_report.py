@@ -28,7 +28,7 @@ from pipelines.report.tables import by_attribute, voice_rows
 from pipelines.report.texts import COMPARING, Histogram, Texts, measure_texts
 from pipelines.report.tokens import Heard, Tokens, Voice, count, measure_tokens
 from pipelines.row import ROW
-from tests.conftest import speechmill, write_recipe
+from tests.conftest import speechmill
 
 
 @pytest.fixture(scope="module")
@@ -146,19 +146,6 @@ def test_a_sample_of_tokens_is_the_same_and_no_larger_than_asked(seen: Seen) -> 
     speech = next(heard for (_, what), heard in whole.heard.items() if what == "speech")
     assert int((speech.runs * np.arange(len(speech.runs))).sum()) == speech.tokens
     assert sum(voice.tokens for voice in speech.voices.values()) == speech.tokens
-
-
-def test_recordings_that_no_text_belongs_to_can_be_heard(shared_data: Path, tmp_path: Path) -> None:
-    source = {"name": "mine", "path": str(shared_data / "speech"), "audio": {"without_text": "keep"}, "limit": 40}
-    mix = {"mixtures": {"pretrain": {"parts": {"sound": 100}, "columns": ["index", "tokens", "text"]}}}
-    changes = {"sources": [source], "noise": {"rows": 0}, "mix": mix, "export": {}}
-    assert speechmill("run", write_recipe(tmp_path, **changes), "--workers", "0").returncode == 0
-    page = (tmp_path / "run" / "dataset" / "report.html").read_text()
-    samples = [article.partition("</article>")[0] for article in page.split("<article ")[1:]]
-    assert samples
-    assert all("<audio" in sample for sample in samples)
-    assert any("(no text belongs to it)" in sample for sample in samples)
-    assert re.search(r'data-fact="mixture\.pretrain\.sound\.in_files">40<', page)
 
 
 def test_two_tokenizers_are_told_apart(seen: Seen) -> None:
