@@ -31,6 +31,11 @@ ANSWERS = {  # what became of the sources' answers, by `how`
     "own": "Every answer was written anew",
 }
 _NOT_READ = frozenset(["export.layout", "export.render", "export.card"])
+_UNHEARD = {"task": pl.String(), "inaudible": pl.String()}
+UNHEARD = "Sounds that nobody can understand, and that are answered by a refusal; `inaudible` says how each was made:"
+WRITTEN_TURNS = (
+    "User turns of chats stay text with a probability of {:g}, and one at least is a sound: never by accident, only so."
+)
 RUN_LENGTHS = (
     "Sound strings have run lengths: `<|duration_07|>` before a sound token says that it stands 7 times; 2 to "
     f"{LONGEST} are written so, longer runs in pieces, single tokens bare. The column `tokens` holds every id. "
@@ -89,7 +94,7 @@ def _header(job: Job) -> dict[str, Any]:
     return {
         "pretty_name": recipe.name,
         "language": ["en"],
-        **whole(source.license for source in recipe.sources),
+        **whole([*(source.license for source in recipe.sources), *_of_noise(recipe)]),
         "task_categories": ["text-generation", "automatic-speech-recognition"],
         "tags": ["speech", "sound-tokens", "spoken-instructions", "speechmill"],
         "configs": [
@@ -116,6 +121,8 @@ def _body(job: Job) -> str:
         "## Mixtures",
         f"![The parts of each mixture, in rows]({Path(MIXTURES_PICTURE).name})",
         _mixtures(lock),
+        *_unheard(job),
+        *([WRITTEN_TURNS.format(recipe.chats.written_turns)] if recipe.chats.written_turns else []),
         "## From source rows to pairs",
         f"![Rows that each step kept and rejected]({Path(FUNNEL_PICTURE).name})",
         _table(("step", "what", "rows"), ((step, what, f"{rows:,}") for step, what, rows in funnel_rows(funnel))),
@@ -183,16 +190,34 @@ def _mixtures(lock: dict[str, Any]) -> str:
     )
 
 
+def _unheard(job: Job) -> list[str]:
+    """Return what is said of the pairs that nobody can understand: how many of which kind; nothing where none is."""
+    pairs = pl.concat([pl.DataFrame(schema=_UNHEARD), *_of_pairs(job, list(_UNHEARD))]).drop_nulls("inaudible")
+    kinds = pairs.group_by("task", kind=pl.col("inaudible").str.json_path_match("$.kind")).len().sort("task", "kind")
+    rows = [(task, kind, f"{count:,}") for task, kind, count in kinds.iter_rows()]
+    return [UNHEARD, _table(("task", "kind of sound", "pairs"), rows)] if rows else []
+
+
+def _of_pairs(job: Job, columns: list[str]) -> list[pl.DataFrame]:
+    """Return some columns of each file of pairs that has them."""
+    exported = job.unit.inputs[1 : 1 + job.unit.args["exported"]]
+    files = [job.staged.run_dir / name for name in exported if "/audio/" not in name]
+    return [pl.read_parquet(f, columns=columns) for f in files if set(columns) <= set(pl.read_parquet_schema(f))]
+
+
+def _of_noise(recipe: Recipe) -> list[str]:
+    """Return the licence of the recordings of noise, where rows are made of them."""
+    return [recipe.noise.recordings_license] if "recordings" in recipe.inaudible_kinds else []
+
+
 def _sources(recipe: Recipe, said: dict[str, str]) -> str:
     rows = [(s.name, s.hf or "files", s.license, said[s.name]) for s in recipe.sources]
+    rows += [("recordings of noise", "files", license, "") for license in _of_noise(recipe)]
     return _table(("source", "from", "licence", "shape"), rows)
 
 
 def _voices(job: Job) -> str:
-    exported = job.unit.inputs[1 : 1 + job.unit.args["exported"]]
-    files = [job.staged.run_dir / name for name in exported if "/audio/" not in name]
-    columns = ["voice", "tts", "seconds"]
-    tables = [pl.read_parquet(f, columns=columns) for f in files if set(columns) <= set(pl.read_parquet_schema(f))]
+    tables = _of_pairs(job, ["voice", "tts", "seconds"])
     if not tables:
         return "The files name no voices."
     pairs = pl.concat(tables).drop_nulls("voice")

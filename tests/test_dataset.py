@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,7 @@ def test_the_columns_are_those_of_the_manual() -> None:
         assert f"`{task}`" in manual
 
 
-def test_the_card_tells_the_truth(finished: Path) -> None:
+def test_the_card_tells_the_truth(finished: Path, pairs: dict[str, list[Pair]]) -> None:
     card = (finished / "run" / "dataset" / "README.md").read_text()
     lock = json.loads((finished / "run" / "mixture.json").read_bytes())
     filtered = json.loads((finished / "run" / "filter" / "manifest.json").read_bytes())
@@ -157,6 +158,10 @@ def test_the_card_tells_the_truth(finished: Path) -> None:
     for name, mixture in lock["mixtures"].items():
         for part, about in mixture["parts"].items():
             assert f"| {name} | {part} | {about['percent']:g} % | {about['quota']:,} |" in card
+    kinds = Counter(json.loads(pair["inaudible"])["kind"] for pair in pairs["inaudible"])
+    assert kinds
+    for kind, count in kinds.items():
+        assert f"| inaudible | {kind} | {count:,} |" in card
     assert str(finished) not in card
 
 

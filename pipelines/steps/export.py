@@ -247,7 +247,7 @@ AUDIO_PASS = Pass(
 CARD_PASS = Pass(
     key="export.card",
     needs=("export", "export.audio", "mix"),
-    version=4,
+    version=5,
     options=lambda recipe: {"recipe": recipe.model_dump(mode="json", exclude=PLACES)},
     units=card_unit,
     run=write_card,
