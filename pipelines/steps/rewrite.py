@@ -24,11 +24,14 @@ from pipelines.graph import Job, Outcome, Pass, shard_units
 from pipelines.options import Options
 from pipelines.recipe import Recipe
 from pipelines.row import Row, reason_of, user_turns
-from pipelines.rules import BenchmarkRule
+from pipelines.rules import BenchmarkRule, Filter, LengthRule, SecondsRule
 from pipelines.shards import Counts, read_table
 from pipelines.steps.score import PASS as SCORE
 from pipelines.steps.score import SCORED_ROW, score
 from pipelines.verdicts import SCORES, rejects, verdicts_of
+
+WORDS_A_TOKEN = 0.75  # of English, in BPE
+WORDS_A_SECOND = 2.5  # of an unhurried speaker
 
 
 class Failing(NamedTuple):
@@ -111,7 +114,8 @@ class Mender:
 
     def _round(self, drafts: list[Draft], mended: dict[int, Row]) -> list[Draft]:
         """Ask once for each draft; put what is done into `mended` and return what is to be asked next."""
-        inputs = [{"text": draft.text, "problem": PROBLEMS[draft.failing.reason]} for draft in drafts]
+        problems = {kind: problem(kind, self._recipe.filter) for kind in self._kinds}
+        inputs = [{"text": draft.text, "problem": problems[draft.failing.reason]} for draft in drafts]
         answers = self._llm.answer_all(self._task, inputs, [draft.tries for draft in drafts])
         written = [(d, a, d.with_rewrite(a)) for d, a in zip(drafts, answers, strict=True) if isinstance(a, Answer)]
         for draft in drafts:
@@ -180,6 +184,16 @@ class Mender:
 _MENDABLE_RULES = {kind.partition(":")[0] for kind in PROBLEMS}
 
 
+def problem(kind: str, rules: Filter) -> str:
+    """Return what a model is told of a prompt that a rule rejects: of one that is too long also how long it may be."""
+    length, seconds = rules.find(LengthRule), rules.find(SecondsRule)
+    words = {
+        "length": length and length.below * WORDS_A_TOKEN,
+        "seconds": seconds and seconds.below * WORDS_A_SECOND,
+    }.get(kind)
+    return f"{PROBLEMS[kind]}; say it in at most {words:.0f} words" if words else PROBLEMS[kind]
+
+
 def single_row_rules(recipe: Recipe) -> list[Any]:
     """Return the rules on single rows; whether a benchmark asks a prompt is known only behind this pass."""
     return [rule for rule in recipe.filter.rules if verdicts_of(rule) and not isinstance(rule, BenchmarkRule)]
@@ -230,7 +244,7 @@ def _options(recipe: Recipe) -> dict[str, Any]:
 PASS = Pass(
     key="rewrite",
     needs=("score",),
-    version=1,
+    version=2,
     options=_options,
     units=lambda recipe, outputs: shard_units("score")(recipe, outputs) if recipe.rewrite else [],
     run=_run,

@@ -88,6 +88,7 @@ def test_what_is_still_rejected_is_asked_for_again_and_then_stays_as_it_was(tmp_
     with mender(Explain="Explain " + "the long and winding history of the river " * 8 + "SEED.") as server:
         after, yields, recipe = rewritten(tmp_path, server, long)
         assert server.requests.total() == recipe.llms["m"].tries == 4  # it is 66 tokens, each time
+        assert "in one go; say it in at most 48 words\n" in server.bodies[0]["messages"][-1]["content"]
     assert after == scored(recipe, [long]).to_pylist()
     assert yields == {"length": {"tried": 1, "rewritten": 1, "passed": 0}}
 
