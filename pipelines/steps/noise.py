@@ -25,6 +25,7 @@ from pipelines.asked import Asked, asking, changes_of, generated
 from pipelines.graph import Job, Outcome, Outputs, Pass, Unit, shard_units
 from pipelines.mixture import hash_rank
 from pipelines.recipe import Recipe
+from pipelines.repair_options import tokens_before
 from pipelines.row import REJECTED_ROW, ROW, Row
 from pipelines.rowwise import read_rows, run_rowwise
 from pipelines.shards import Counts, row_writer
@@ -36,13 +37,18 @@ MOST_SHUFFLED = 2000  # utterances whose ids are kept to shuffle
 
 
 def _count_lengths(job: Job) -> Outcome:
-    """Write (tokens, prompts): how many spoken user turns have how many tokens; and the pool of ids to shuffle."""
-    counts: Counter[int] = Counter()
+    """Write (tokens, prompts): how many spoken user turns have how many tokens; and the pool of ids to shuffle.
+
+    Rows that were made again count as they were before, so that a repair leaves all rows of noise as they are.
+    """
+    before = job.unit.args.get("tokens_before", {})
+    counts = Counter(length for lengths in before.values() for length in lengths)
     kept = pl.DataFrame(schema={"id": pl.String, "license": pl.String, "tokens": pl.List(pl.UInt16), "rank": pl.UInt64})
     for name in job.unit.inputs:
         rows = pl.read_parquet(job.staged.run_dir / name, columns=["id", "license", "spoken"])
         turns = (
-            rows.with_row_index("row")
+            rows.filter(~pl.col("id").is_in(list(before)))
+            .with_row_index("row")
             .explode("spoken")
             .drop_nulls("spoken")
             .select(
@@ -151,8 +157,9 @@ def _write_answered(job: Job, path: Path, answers: Iterator[Answer | NoAnswer]) 
 
 
 def _lengths_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
-    shards = outputs.shards("quantize")
-    return [Unit("all", tuple(s.path for s in shards), sum(s.rows for s in shards))]
+    shards, before = outputs.shards("quantize"), tokens_before(recipe.repairs)
+    args = {"tokens_before": before} if before else {}
+    return [Unit("all", tuple(s.path for s in shards), sum(s.rows for s in shards), args)]
 
 
 def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
