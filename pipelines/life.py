@@ -148,16 +148,16 @@ def _rules(recipe: Recipe, place: Place) -> list[dict[str, Any]]:
     at = pc.index(same, True).as_py()
     if at < 0:
         return []
-    decided = row_of(recipe.run_path / "filter/rejects" / f"{place.shard}.parquet", place.id, place.index)
-    reject = decided["reject"] if decided else None
+    rejected = row_of(recipe.run_path / "filter/rejects" / f"{place.shard}.parquet", place.id, place.index)
+    reject = rejected["reject"] if rejected else None
     ended_by = reject.partition(":")[0].removeprefix("filter.") if reject else None
     said = []
     for verdict in verdicts(read_table(path, _SCORES).slice(at, 1), recipe.filter):
-        why, score = verdict.reject, verdict.score
+        why, score, decided = verdict.reject, verdict.score, True
         if verdict.rule in COMPARING:
-            mine = ended_by == verdict.rule
-            why, score = (reject, "") if mine else (None, "no such row was found" if reject is None else "not decided")
-        said.append({"rule": verdict.rule, "score": score, "reject": why})
+            why, decided = (reject if ended_by == verdict.rule else None), reject is None or ended_by == verdict.rule
+            score = why or ("no such row was found" if decided else "not looked for: another rule had rejected it")
+        said.append({"rule": verdict.rule, "score": score, "keeps": why is None if decided else None, "reject": why})
     return said
 
 

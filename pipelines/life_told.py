@@ -21,8 +21,8 @@ def told(life: Life) -> Iterator[str]:
         yield "rules"
         width = max(len(rule["rule"]) for rule in life["rules"])
         for rule in life["rules"]:
-            verdict = "keep" if rule["reject"] is None else "reject"
-            yield f"  {rule['rule']:<{width}}  {verdict:<6}  {visible(rule['score'] or rule['reject'])}"
+            verdict = {True: "keep", False: "reject", None: ""}[rule["keeps"]]
+            yield f"  {rule['rule']:<{width}}  {verdict:<6}  {visible(rule['score'])}"
         yield ""
     yield from _end(life)
     yield "made by"

@@ -216,7 +216,7 @@ def told(recipe: Recipe, repair: Repair, rows: Iterable[Named], most: int | None
         yield f"and {len(rows) - most:,} more"
     shards = dict.fromkeys(row.shard for row in rows)
     yield f"{len(rows):,} rows are made again, in {len(shards):,} shards: {', '.join(shards)}"
-    kinds = [kind for kind in recipe.noise.kinds if NOISE_KINDS[kind] in ("tokens", "speech")]
+    kinds = [kind for kind in recipe.inaudible_kinds if NOISE_KINDS[kind] in ("tokens", "speech")]
     if made := [*kinds, *(["ladder"] if recipe.noise.ladder else [])]:
         yield f"noise ({', '.join(made)}) is made of this run's speech: what is made of these rows follows them"
 
