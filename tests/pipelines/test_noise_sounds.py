@@ -22,10 +22,12 @@ from pipelines.errors import UserError
 from pipelines.noise_options import Ladder, Noise
 from pipelines.recipe import load_recipe, parse_recipe
 from pipelines.row import Row
+from pipelines.steps.noise_ladder import clips_of
 from pipelines.steps.noise_sounds import Material, Sound, draw
 from pipelines.steps.noise_speech import Pool
 from quantize import load_tokenizer
 from quantize.audio import decode_audio
+from tts.audio import encode_audio
 
 sys.path.insert(0, str(ROOT / "tests/quantize"))
 from seeded import write_openai, write_whispervq
@@ -182,6 +184,22 @@ def test_a_ladder_is_the_same_sentence_ever_harder_to_hear(done: Path) -> None:
         agreement.append([float((np.array(tokens_of(row)) == clear).mean()) for row in rungs[start : start + 5]])
     shares = np.mean(agreement, axis=0)
     assert shares[0] > 0.4 > 0.2 > shares[1] > 2 * max(shares[2:])  # by chance, some of 512 agree
+
+
+def test_the_rungs_of_a_sentence_have_the_snr_that_they_say_and_one_noise() -> None:
+    at = np.arange(24_000) / 16_000
+    speech = np.rint(1500 * np.sin(2 * np.pi * 300 * at) * np.sin(np.pi * 3 * at) ** 2).astype(np.int16)
+    utterance = {"audio": {"bytes": encode_audio(speech, 16_000, "flac")[0]}}
+    tokenizer, noises = load_tokenizer("mel512"), []
+    for of, snr_db in (("one", 10.0), ("one", -4.0), ("one", -20.0), ("other", -4.0)):
+        row = {"degraded": json.dumps({"of": of, "snr_db": snr_db, "noise": "pink"}), "spoken": [utterance]}
+        (clip,) = clips_of(row, tokenizer, seed=1)
+        noises.append(clip.samples * 32_768.0 - speech)  # quiet enough that nothing had to be turned down
+        measured = 10 * np.log10(np.square(speech.astype(float)).sum() / np.square(noises[-1]).sum())
+        assert measured == pytest.approx(snr_db, abs=0.05)
+    alike = [float(np.corrcoef(noises[1], other)[0, 1]) for other in noises]
+    assert min(alike[0], alike[2]) > 0.999
+    assert abs(alike[3]) < 0.5
 
 
 def test_a_ladder_of_bands_falls_by_equal_ratios() -> None:
