@@ -70,18 +70,19 @@ class Rejected:
     scores: Mapping[str, Any]  # what rules decide by, as far as it was computed
 
 
-def sample_rejects(folder: Path, samples: int = SAMPLES, wanted: str = "") -> dict[str, list[Rejected]]:
+def sample_rejects(folder: Path, samples: int = SAMPLES, screened: bool = False) -> dict[str, list[Rejected]]:
     """Return reason -> up to `samples` of a step's rejects.
 
     Which ones: the least ids, which are hashes, so a sample that is always the same. Records that could not
     be read have none: their first.
 
     Args:
-        wanted: of reasons that begin so alone: "filter.speakable", or "filter.speakable:url".
+        screened: only those that private data was looked for in, and not found: texts that may be published.
     """
     chosen: dict[str, list[tuple[str, Path, int]]] = {}
     for path in sorted(folder.glob("*.parquet")):
-        for reason, group in _places(path).filter(pl.col("reason").str.starts_with(wanted)).group_by("reason"):
+        places = _places(path)
+        for reason, group in places.filter(pl.col("screened") if screened else True).group_by("reason"):
             least = group.bottom_k(samples, by="id")
             found = [(row_id, path, row) for row_id, row in least.select("id", "row").iter_rows()]
             chosen.setdefault(str(reason[0]), []).extend(found)
@@ -91,12 +92,13 @@ def sample_rejects(folder: Path, samples: int = SAMPLES, wanted: str = "") -> di
 
 
 def _places(path: Path) -> pl.DataFrame:
-    """Return (id, row, reason) of a file of rejects; records have their number for an id."""
-    names = pq.read_schema(path).names
-    table = pl.read_parquet(path, columns=["reject", *(["id"] if "id" in names else [])])
-    numbered = table.with_row_index("row")
-    given = pl.col("id") if "id" in names else pl.lit(path.stem) + pl.col("row").cast(pl.String).str.zfill(9)
-    return numbered.select(id=given, row="row", reason=reason_column())
+    """Return (id, row, reason, screened) of a file of rejects; records have their number for an id."""
+    known = [name for name in ("id", "private", "duplicate_key") if name in pq.read_schema(path).names]
+    numbered = pl.read_parquet(path, columns=["reject", *known]).with_row_index("row")
+    given = pl.col("id") if "id" in known else pl.lit(path.stem) + pl.col("row").cast(pl.String).str.zfill(9)
+    # What was not scored, too long or no row at all, has not been looked through.
+    screened = pl.col("duplicate_key").is_not_null() & pl.col("private").is_null() if len(known) == 3 else pl.lit(False)
+    return numbered.select(id=given, row="row", reason=reason_column(), screened=screened)
 
 
 def _read(places: list[tuple[Path, int]]) -> dict[tuple[Path, int], Rejected]:

@@ -50,7 +50,8 @@ def write_page(seen: Seen, with_costs: bool = True) -> bytes:
     """Return the report of a run as HTML.
 
     Args:
-        with_costs: tell seconds, memory and retries, which differ from machine to machine: not in what is published.
+        with_costs: for whoever made it; else to be published: no seconds, memory and retries, which differ from
+            machine to machine, and no rejected text that private data was found in, or not looked for.
     """
     content = _measure(seen, with_costs)
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
@@ -103,7 +104,7 @@ def _measure(seen: Seen, with_costs: bool) -> dict[str, Any]:
         "unused": seen.lock().get("rows_no_part_can_use", 0),
         "mixtures": mixtures,
         "lengths": lengths,
-        "rejects": _rejects(seen),
+        "rejects": _rejects(seen, screened=not with_costs),
         "sample_rejects": SAMPLE_REJECTS,
         "samples": samples,
         "filters": _filters(samples),
@@ -138,14 +139,18 @@ def _counts(rows: Rows, column: str) -> dict[str, int]:
     return dict(counted.iter_rows())
 
 
-def _rejects(seen: Seen) -> list[tuple[str, str, int, list[Rejected]]]:
-    """Return (step, reason, rows, samples), the most frequent reasons of a step first."""
+def _rejects(seen: Seen, screened: bool) -> list[tuple[str, str, int, list[Rejected]]]:
+    """Return (step, reason, rows, samples), the most frequent reasons of a step first.
+
+    Args:
+        screened: no text that private data was found in, or not looked for.
+    """
     found = []
     for step, counts in seen.funnel.steps.items():
-        samples = sample_rejects(seen.folder / step / "rejects", SAMPLE_REJECTS) if counts["rejected"] else {}
+        folder = seen.folder / step / "rejects"
+        samples = sample_rejects(folder, SAMPLE_REJECTS, screened) if counts["rejected"] else {}
         for reason, rows in sorted(counts["rejected"].items(), key=lambda pair: -pair[1]):
-            said = [] if reason.startswith("filter.private") else samples.get(reason, [])  # the page is published
-            found.append((step, reason, rows, said))
+            found.append((step, reason, rows, samples.get(reason, [])))
     return found
 
 

@@ -48,7 +48,7 @@ def hostile(browser: Chrome, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The published report of hostile prompts, half of them rejected, and of recordings that no text belongs to."""
     folder = tmp_path_factory.mktemp("hostile")
     rows = [
-        {"prompt": f"{text} {'Tell me. ' * (40 * (n >= len(HOSTILE)))}", "answer": text}
+        {"prompt": f"{text} {'Tell me. ' * (18 * (n >= len(HOSTILE)))}", "answer": text}
         for n, text in enumerate(HOSTILE * 2)
     ]
     (folder / "hostile.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

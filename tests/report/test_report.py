@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.arguments import load_run
@@ -27,7 +28,8 @@ from pipelines.report.sounds import read_samples
 from pipelines.report.tables import by_attribute, voice_rows
 from pipelines.report.texts import COMPARING, Histogram, Texts, measure_texts
 from pipelines.report.tokens import Heard, Tokens, Voice, count, measure_tokens
-from pipelines.row import ROW
+from pipelines.row import REJECTED_RECORD, REJECTED_ROW, ROW
+from pipelines.samples import sample_rejects
 from tests.conftest import speechmill
 
 
@@ -39,10 +41,34 @@ def seen(finished: Path) -> Seen:
 def test_the_same_run_gives_the_same_bytes_and_the_published_one_tells_no_costs(finished: Path, seen: Seen) -> None:
     published = (finished / "run" / "dataset" / "report.html").read_bytes()
     assert write_page(seen, with_costs=False) == published
+    assert b"read.bad_json" in published
     assert str(finished).encode() not in published
     assert b'id="costs"' not in published
     addresses = re.findall(r"(?:src|href)=\"([^\"]*)\"", published.decode())
     assert {address.partition(":")[0] for address in addresses if address[0] != "#"} == {"data"}
+
+
+def test_what_was_not_looked_through_is_not_published(finished: Path, tmp_path: Path) -> None:
+    said = {
+        "read.bad_json": {"raw": "mail me at ada@example.org"},
+        "filter.private:email:ada@example.org": {"private": "email:ada@example.org", "duplicate_key": "a"},
+        "filter.length:90": {"private": "email:ada@example.org", "duplicate_key": "b"},
+        "filter.length:200": {},
+        "filter.length:70": {"duplicate_key": "c"},
+    }
+    for number, (reject, scores) in enumerate(said.items()):
+        row = {"id": str(number), "source": "s", "reject": reject, **scores}
+        schema = REJECTED_RECORD if "raw" in scores else REJECTED_ROW.remove(REJECTED_ROW.get_field_index("spoken"))
+        messages = {} if "raw" in scores else {"messages": [{"role": "user", "content": reject}]}
+        pq.write_table(pa.Table.from_pylist([{**row, **messages}], schema=schema), tmp_path / f"{number}.parquet")
+    everything = sample_rejects(tmp_path)
+    assert {reason: len(rows) for reason, rows in everything.items()} == {
+        "filter.length": 3, "filter.private:email": 1, "read.bad_json": 1,
+    }  # fmt: skip
+    screened = sample_rejects(tmp_path, screened=True)
+    assert [row.text for rows in screened.values() for row in rows] == ["filter.length:70"]
+    published = (finished / "run" / "dataset" / "report.html").read_text()
+    assert "Texts of such rows are not published" in published
 
 
 def test_the_card_shows_its_pictures_and_links_the_report(finished: Path) -> None:
