@@ -59,11 +59,11 @@ def explain_row(recipe: Recipe, wanted: str) -> Life:
     places = find_places(run, beginning)
     place = next((p for p in places if lives(run, p)), places[0])
     child, task = child_and_task(place, rest)
-    row_id = place.id + (f"/{child}" if child else "")
     steps = list(steps_of(recipe, place, child))
     key, row, reject = last_of(run, steps)
-    if row["id"] != row_id and reject is None:
-        raise UserError(f"{wanted}: the row {place.id} is there, and has no {child}; {_children(recipe, place)}")
+    if row["id"] != child.id_of(place.id) and reject is None:
+        what = child.id_of("").removeprefix("/")
+        raise UserError(f"{wanted}: the row {place.id} is there, and has no {what}; {_children(recipe, place)}")
     spoken_as = re.sub(r"/(inaudible|ladder-\d+)$", "", row["id"])
     record = record_of(run, "tts", place.shard)
     life: Life = {

@@ -32,7 +32,7 @@ PATH = (
 )  # fmt: skip
 SHOWN = 5  # rows that an ambiguous id may mean
 READERS = 8
-_CHILD = re.compile(r"[1-9]\d*|inaudible|ladder-\d+")
+_DERIVED = re.compile(r"inaudible|ladder-\d+")
 _COLUMNS = [
     *(field.name for field in ROW if field.name != "spoken"),
     *(f"spoken.list.element.{field.name}" for field in UTTERANCE if field.name != "audio"),
@@ -102,20 +102,36 @@ def lives(run: Path, place: Place) -> bool:
     return place.key != "read" or row_of(run / "filter" / f"{place.shard}.parquet", place.id, place.index) is not None
 
 
-def child_and_task(place: Place, rest: Sequence[str]) -> tuple[str, str | None]:
-    """Return what of a row is meant, "" for itself, and of which task the pair is, if one is."""
-    child = rest[0] if rest and _CHILD.fullmatch(rest[0]) and place.key != "noise" else ""
-    tasks = rest[1:] if child else rest
-    if len(tasks) > 1 or (tasks and tasks[0] not in TASKS):
-        wrong = "/".join(tasks)
+@dataclass(frozen=True)
+class Child:
+    """What of a row is meant: the row, one of its further readings, or what noise made of either."""
+
+    reading: str  # "1"; "": the first
+    derived: str  # "inaudible", "ladder-2"; ""
+
+    def id_of(self, row_id: str) -> str:
+        """Return the id that it has in a row's family."""
+        return "/".join(filter(None, (row_id, self.reading, self.derived)))
+
+
+def child_and_task(place: Place, rest: Sequence[str]) -> tuple[Child, str | None]:
+    """Return what of a row is meant, and of which task the pair is, if one is.
+
+    Raises UserError for anything else behind an id.
+    """
+    family, parts = place.key != "noise", list(rest)
+    reading = parts.pop(0) if family and parts and parts[0].isdecimal() else ""
+    derived = parts.pop(0) if family and parts and _DERIVED.fullmatch(parts[0]) else ""
+    if len(parts) > 1 or (parts and parts[0] not in TASKS):
+        wrong = "/".join(parts)
         raise UserError(
             f"/{wrong}: behind an id stands a reading (/1), /inaudible, /ladder-2, or a task; "
             f"{nearest(wrong, list(TASKS))}"
         )
-    return child, tasks[0] if tasks else None
+    return Child(reading, derived), parts[0] if parts else None
 
 
-def steps_of(recipe: Recipe, place: Place, child: str) -> Iterator[Step]:
+def steps_of(recipe: Recipe, place: Place, child: Child) -> Iterator[Step]:
     """Yield the passes that a row went through, in order, each with the row as it came out."""
     run = recipe.run_path
     if place.key == "noise":
@@ -123,7 +139,7 @@ def steps_of(recipe: Recipe, place: Place, child: str) -> Iterator[Step]:
         for key, name in (("noise.lengths", "all"), ("noise.sounds", place.shard), ("noise", unit)):
             yield _step(run, key, place.shard, place.id, place.index, name)
         return
-    reading = f"{place.id}/{child}" if child.isdecimal() else place.id
+    reading = Child(child.reading, "").id_of(place.id)
     for key in PATH:
         if key in ("read", "read.speech"):
             if key == place.key:
@@ -134,10 +150,10 @@ def steps_of(recipe: Recipe, place: Place, child: str) -> Iterator[Step]:
             yield step
             if step.reject is not None:
                 return
-    if child and not child.isdecimal():
-        key, names = (CHATS, "interruptions-*") if child == SUFFIX[1:] else ("noise", "ladder-*")
+    if child.derived:
+        key, names = (CHATS, "interruptions-*") if f"/{child.derived}" == SUFFIX else ("noise", "ladder-*")
         for path in sorted((run / key).glob(f"{names}.parquet")):
-            if (row := row_of(path, f"{place.id}/{child}")) is not None:
+            if (row := row_of(path, child.id_of(place.id))) is not None:
                 sounds = path.stem if record_of(run, "noise", path.stem) else "all"
                 yield Step("noise.sounds", path.stem, None)
                 yield from [Step("noise", sounds, None)] if key != "noise" else []

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from conftest import assert_done, content, recipe_of, speechmill, write_recipe
 
 from pipelines.arguments import load_run
-from pipelines.cli import app
 from pipelines.errors import UserError
 from pipelines.life import explain_row
 from pipelines.recipe import Recipe, load_recipe, parse_recipe
 from pipelines.repair import _check, parse_where
-from pipelines.repair_options import Repair, changes_by_shard, tokens_before
+from pipelines.repair_options import Repair, RepairedRow, changes_by_shard, tokens_before
 from pipelines.verify import open_run, verify
+from tests.conftest import assert_done, content, recipe_of, speechmill, write_recipe
+from tests.pipelines.in_process import mill
 
 RECIPE: dict[str, Any] = {
     "sources": [{"name": "examples", "path": "examples/instructions.jsonl", "turns": "all", "limit": 60}],
@@ -36,16 +35,6 @@ RECIPE: dict[str, Any] = {
     "export": {"shard_bytes": 30_000},
 }
 WHERE = "seconds > 4.5"
-
-
-def mill(*arguments: str | Path) -> None:
-    """Run a command in this process."""
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    try:
-        app([str(argument) for argument in arguments], standalone_mode=False)
-    finally:
-        signal.signal(signal.SIGINT, before[0])
-        signal.signal(signal.SIGTERM, before[1])
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +221,7 @@ def recipe_with(**tts: Any) -> Recipe:
 
 
 def one_row(row_id: str, **changes: Any) -> Repair:
-    return Repair(where="x", rows=({"id": row_id, "source": "examples", "row": 3},), **changes)
+    return Repair(where="x", rows=(RepairedRow(id=row_id, source="examples", row=3),), **changes)
 
 
 def test_voices_stay_apart_as_the_recipe_promises() -> None:
@@ -268,8 +257,8 @@ def test_another_seed_must_be_another_question(asked: dict[str, Any], draws: boo
 
 
 def test_a_repair_finds_its_row_whatever_the_size_of_shards() -> None:
-    at = {"id": "a", "source": "gsm-8k", "row": 41, "tokens": [5, 6]}
-    repairs = [Repair(where="x", seed=7, rows=(at,)), Repair(where="y", voice="en", rows=({**at, "tokens": [9]},))]
+    at, again = (RepairedRow(id="a", source="gsm-8k", row=41, tokens=tokens) for tokens in ((5, 6), (9,)))
+    repairs = [Repair(where="x", seed=7, rows=(at,)), Repair(where="y", voice="en", rows=(again,))]
     assert changes_by_shard(repairs, 20) == {"gsm-8k-00002": {"a": {"seed": 7, "voice": "en"}}}
     assert list(changes_by_shard(repairs, 5000)) == ["gsm-8k-00000"]
     assert tokens_before(repairs) == {"a": [5, 6]}
