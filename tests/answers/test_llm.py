@@ -366,12 +366,12 @@ def test_one_ceiling_holds_for_processes_together(tmp_path: Path) -> None:
     script = (
         "first = int(sys.argv[3])\n"
         "llm = llm_of(sys.argv[1], Path(sys.argv[2]), 2, most_requests=400, concurrency=24)\n"
-        "try:\n    asked(llm, *texts(first + 300)[first:])\n"
+        "try:\n    asked(llm, *texts(first + 500)[first:])\n"
         "except CeilingReached:\n    print('reached')\n"
         "llm.close()\n"
     )
     with LoopbackChat(echo, at_random({"500": 0.1}), latency_s=0.01) as server:
-        workers = [run_python(script, server.base_url, tmp_path, first) for first in (0, 300)]
+        workers = [run_python(script, server.base_url, tmp_path, first) for first in (0, 500)]
         assert [worker.communicate(timeout=60)[0] for worker in workers] == ["reached\n"] * 2
         assert server.requests.total() == 400
         assert len(AnswerStore(tmp_path)) == server.answered.total() - server.answered[HELLO]
