@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from pipelines.quantize_options import Quantize
 from pipelines.recipe import KEPT_BY, Recipe
 from pipelines.repair_options import changes_by_shard
 from pipelines.row import Row, user_turns
-from pipelines.rowwise import Reject, run_stream
+from pipelines.rowwise import Done, Reject, run_stream
 from pipelines.speech_options import Tts
 from pipelines.steps.score import scored_again, shortens
 from quantize import files_digest
@@ -39,6 +40,7 @@ Engines = Mapping[str, Engine]
 Repairs = Mapping[str, Mapping[str, Any]]  # row id -> {voice, seed}, as far as they are given
 
 NO_REPAIRS: Repairs = {}
+AT_ONCE = 512  # rows, with their sound, among which those to be repaired are spoken together
 
 
 # Options that change every engine's speech.
@@ -58,10 +60,28 @@ def _run(job: Job) -> Outcome:
     options = job.recipe.tts
     engines = load_engines(job.recipe)
     before = _used(engines)
-    through = stages(engines, job.recipe, job.unit.args.get("repairs", {}))
+    repairs = job.unit.args.get("repairs", {})
+    through, again = stages(engines, job.recipe), stages(engines, job.recipe, repairs)
+
+    def speak(rows: Iterator[Row]) -> Iterable[Done]:
+        spoken = through.run(_readings(rows, options))
+        return _with_repaired(spoken, again, repairs) if repairs else spoken
+
     with exact_sums(options):
-        outcome = run_stream(job, "tts", lambda rows: through.run(_readings(rows, options)), options.per_prompt)
+        outcome = run_stream(job, "tts", speak, options.per_prompt)
     return replace(outcome, usage={key: amount - before[key] for key, amount in _used(engines).items()})
+
+
+def _with_repaired(spoken: Iterator[Done], again: Stages[Turn, Spoken], repairs: Repairs) -> Iterator[Done]:
+    """Yield spoken rows, those that are repaired as they are spoken again.
+
+    So every other row goes through the engines in the company in which it was without a repair: where an engine's last
+    bits depend on what is beside a text, a repair of its neighbour does not change them.
+    """
+    while some := list(islice(spoken, AT_ONCE)):
+        repaired = again.run(row for row, _ in some if row["id"] in repairs)
+        for row, result in some:
+            yield next(repaired) if row["id"] in repairs else (row, result)
 
 
 def _used(engines: Engines) -> Counter[str]:
