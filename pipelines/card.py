@@ -24,6 +24,11 @@ from tts import WITHOUT_AUDIO
 README = "dataset/README.md"
 REPORT = "dataset/report.html"
 FUNNEL_PICTURE, MIXTURES_PICTURE = "dataset/funnel.png", "dataset/mixtures.png"
+SEEN_AND_HEARD = (
+    f"[{Path(REPORT).name}]({Path(REPORT).name}), beside this card, has all of it to see and to hear: download it and "
+    "open it in a browser. It loads nothing."
+)
+
 # What neither the card nor the report looks into.
 ANSWERS = {  # what became of the sources' answers, by `how`
     "spoken": "Answers were made short, plain and readable aloud",
@@ -63,7 +68,15 @@ def card_unit(recipe: Recipe, outputs: Outputs) -> list[Unit]:
 
 def write_card(job: Job) -> Outcome:
     """Write the card, its pictures and the report; nothing in them depends on when or where they were made."""
-    from pipelines.report.charts import funnel_bars, mixture_bars, png
+    if job.recipe.export.report:
+        _write_report(job)
+    header = yaml.safe_dump(_header(job), sort_keys=False, allow_unicode=True, width=1000)
+    job.staged.bytes(README, f"---\n{header}---\n\n{_body(job)}".encode())
+    return Outcome(Counts())
+
+
+def _write_report(job: Job) -> None:
+    from pipelines.report.charts import funnel_bars, mixture_bars, png  # loads matplotlib
     from pipelines.report.page import write_page
     from pipelines.report.seen import recorded
 
@@ -71,9 +84,6 @@ def write_card(job: Job) -> Outcome:
     job.staged.bytes(REPORT, write_page(seen, with_costs=False))
     job.staged.bytes(FUNNEL_PICTURE, png(funnel_bars(seen.funnel), "From source rows to pairs"))
     job.staged.bytes(MIXTURES_PICTURE, png(mixture_bars(seen.lock()), "Mixtures, in rows"))
-    header = yaml.safe_dump(_header(job), sort_keys=False, allow_unicode=True, width=1000)
-    job.staged.bytes(README, f"---\n{header}---\n\n{_body(job)}".encode())
-    return Outcome(Counts())
 
 
 def _header(job: Job) -> dict[str, Any]:
@@ -116,15 +126,14 @@ def _body(job: Job) -> str:
         f"# {recipe.name}",
         f"Sound tokens of {funnel.seconds / 3600:.2f} hours of {speech}: {funnel.tokens:,}, made by speechmill.",
         f'```python\nimport datasets\ndatasets.load_dataset("{FOLDER}", "{first}", split="{mixture.split}")\n```',
-        f"[{Path(REPORT).name}]({Path(REPORT).name}), beside this card, has all of it to see and to hear: download it "
-        "and open it in a browser. It loads nothing.",
+        *([SEEN_AND_HEARD] if recipe.export.report else []),
         "## Mixtures",
-        f"![The parts of each mixture, in rows]({Path(MIXTURES_PICTURE).name})",
+        *([f"![The parts of each mixture, in rows]({Path(MIXTURES_PICTURE).name})"] if recipe.export.report else []),
         _mixtures(lock),
         *_unheard(job),
         *([WRITTEN_TURNS.format(recipe.chats.written_turns)] if recipe.chats.written_turns else []),
         "## From source rows to pairs",
-        f"![Rows that each step kept and rejected]({Path(FUNNEL_PICTURE).name})",
+        *([f"![Rows that each step kept and rejected]({Path(FUNNEL_PICTURE).name})"] if recipe.export.report else []),
         _table(("step", "what", "rows"), ((step, what, f"{rows:,}") for step, what, rows in funnel_rows(funnel))),
         "## Sources",
         _sources(recipe, job.unit.args["said"]),

@@ -86,11 +86,12 @@ def _shortened(outputs: Outputs, step: str) -> dict[str, int]:
 
 
 def by_source(outputs: Outputs, records: Mapping[str, Record]) -> dict[str, Counts]:
-    """Return the counts of a pass over shards for each source."""
-    return {
-        source: Counts.total(records[shard].counts for shard in read.facts["shards"] if shard in records)
-        for source, read in outputs.sources().items()
-    }
+    """Return the counts of a pass over shards, or of reading, for each source."""
+    result = {}
+    for source, read in outputs.sources().items():
+        names = [source] if records.get(source) is read else read.facts["shards"]
+        result[source] = Counts.total(records[name].counts for name in names if name in records)
+    return result
 
 
 def by_rule(rejected: Mapping[str, int]) -> dict[str, int]:

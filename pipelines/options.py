@@ -249,6 +249,7 @@ class Export(Options):
         256 * 10**6, description="uncompressed bytes of a file, as datasets' max_shard_size counts: 256 MB"
     )
     audio: bool = Field(False, description="also a config `audio`: the speech itself, a row an utterance")
+    report: bool = Field(True, description="also report.html and the card's pictures: the run to see and hear")
     run_lengths: bool = Field(
         False, description="write a token that repeats once, after its count: <|duration_07|> (Ichigo v0.5)"
     )

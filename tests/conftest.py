@@ -44,11 +44,13 @@ def recipe_of(**changes: Any) -> dict[str, Any]:
     return {**recipe, **changes}
 
 
-def write_recipe(folder: Path, **changes: Any) -> Path:
-    """Write a small recipe whose run lies beside it."""
+def write_recipe(folder: Path, *, report: bool = False, **changes: Any) -> Path:
+    """Write a small recipe whose run lies beside it; with the report on it, which takes seconds, where asked for."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump({**recipe_of(**changes), "run_dir": str(folder / "run")}, sort_keys=False))
+    recipe = recipe_of(**changes)
+    export = {**recipe["export"], "report": report}
+    path.write_text(yaml.safe_dump({**recipe, "export": export, "run_dir": str(folder / "run")}, sort_keys=False))
     return path
 
 
@@ -95,7 +97,7 @@ def content(run: Path) -> dict[str, str]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small recipe and its undisturbed run, by the plain loop. Read only."""
     folder = tmp_path_factory.mktemp("finished")
-    assert_done(speechmill("run", write_recipe(folder), "--workers", "0"))
+    assert_done(speechmill("run", write_recipe(folder, report=True), "--workers", "0"))
     return folder
 
 

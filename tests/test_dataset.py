@@ -223,3 +223,11 @@ def test_a_mixture_that_may_shrink_shrinks_under_the_refusal_ceiling_but_not_bel
     result = mixed(tmp_path, mixtures=mixtures, max_refusal_share=0.03)
     assert result.returncode == 2
     assert "inaudible rows are 5 of 70" in result.stderr
+
+
+@pytest.mark.parametrize("step", ["read", "score", "filter", "tts", "quantize"])
+def test_a_manifest_counts_its_rows_by_source(step: str, finished: Path) -> None:
+    manifest = json.loads((finished / "run" / step / "manifest.json").read_bytes())
+    assert set(manifest["sources"]) == {"examples", "broken"}
+    for count in ("rows_in", "rows_kept"):
+        assert sum(source[count] for source in manifest["sources"].values()) == manifest[count] > 0

@@ -63,7 +63,7 @@ def workers_of(driver: int) -> list[int]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ray_gives_the_bytes_of_the_plain_loop(workers: int, finished: Path, tmp_path: Path) -> None:
-    assert_done(speechmill("run", write_recipe(tmp_path), "--workers", str(workers)))
+    assert_done(speechmill("run", write_recipe(tmp_path, report=True), "--workers", str(workers)))
     assert content(tmp_path / "run") == content(finished / "run")
 
 
@@ -71,7 +71,7 @@ def test_five_kills_and_the_end_is_the_same(finished: Path, tmp_path: Path) -> N
     """SIGKILL the driver, or one of its workers, at random moments; then run to the end."""
     print(f"SPEECHMILL_CHAOS_SEED={SEED}")
     chance = random.Random(SEED)
-    recipe, run = write_recipe(tmp_path), tmp_path / "run"
+    recipe, run = write_recipe(tmp_path, report=True), tmp_path / "run"
     total = len(list((finished / "run").glob("*/*.json")))
     kills = []
     for attempt in range(5):
@@ -114,11 +114,11 @@ def test_any_list_of_rules_runs(rules: list[str], tmp_path: Path) -> None:
 
 
 def test_a_dropped_mixture_leaves_the_dataset(finished: Path, tmp_path: Path) -> None:
-    recipe, run = write_recipe(tmp_path), tmp_path / "run"
+    recipe, run = write_recipe(tmp_path, report=True), tmp_path / "run"
     shutil.copytree(finished / "run", run)
     assert (run / "dataset" / "audio").is_dir()
     mixtures = {"stage2": {"parts": {"transcription": 100}}}
-    write_recipe(tmp_path, mix={"mixtures": mixtures}, export={"audio": False})
+    write_recipe(tmp_path, report=True, mix={"mixtures": mixtures}, export={"audio": False})
     assert_done(speechmill("run", recipe, "--workers", "0"))
     found = sorted(p.name for p in (run / "dataset").iterdir())
     assert found == ["README.md", "funnel.png", "mixtures.png", "report.html", "stage2"]
@@ -132,7 +132,7 @@ def test_an_address_where_nothing_listens_is_said_at_once(tmp_path: Path) -> Non
 
 
 def test_what_is_done_is_not_done_again(finished: Path, tmp_path: Path) -> None:
-    recipe, run = write_recipe(tmp_path), tmp_path / "run"
+    recipe, run = write_recipe(tmp_path, report=True), tmp_path / "run"
     assert_done(speechmill("tts", recipe, "--workers", "0"))
     spoken = {p: p.stat().st_mtime_ns for p in run.glob("tts/*.parquet")}
     assert spoken
@@ -147,7 +147,7 @@ def test_what_is_done_is_not_done_again(finished: Path, tmp_path: Path) -> None:
 
 
 def test_a_changed_option_redoes_what_follows_and_says_so(finished: Path, tmp_path: Path) -> None:
-    recipe, run = write_recipe(tmp_path), tmp_path / "run"
+    recipe, run = write_recipe(tmp_path, report=True), tmp_path / "run"
     assert_done(speechmill("run", recipe, "--workers", "0"))
     scored = {p: p.stat().st_mtime_ns for p in run.glob("score/*.parquet")}
     change = ["--set", "filter.rules=[speakable, {length: {below: 20}}, language, duplicate]"]
@@ -241,7 +241,7 @@ def limited(kib: int, *arguments: str | Path) -> subprocess.CompletedProcess[str
 
 
 def test_a_disk_that_is_full_loses_nothing_that_was_finished(finished: Path, tmp_path: Path) -> None:
-    recipe, run = write_recipe(tmp_path), tmp_path / "run"
+    recipe, run = write_recipe(tmp_path, report=True), tmp_path / "run"
     assert_done(speechmill("filter", recipe, "--workers", "0"))
     result = limited(1000, "run", recipe, "--workers", "0")
     assert result.returncode == 1, result.stdout

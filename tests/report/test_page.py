@@ -65,7 +65,7 @@ def hostile(browser: Chrome, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "export": {"audio": False},
         "noise": {"rows": 0},
     }  # fmt: skip
-    assert_done(speechmill("run", write_recipe(folder, **{**recipe_of(), **recipe}), "--workers", "0"))
+    assert_done(speechmill("run", write_recipe(folder, report=True, **{**recipe_of(), **recipe}), "--workers", "0"))
     return folder / "run" / "dataset" / "report.html"
 
 

@@ -27,7 +27,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     with LoopbackChat(rules=short) as server:
         llm = {"base_url": server.base_url, "model": "m", **QUICK, "price_per_million_tokens": [1000, 2000]}
         recipe = write_recipe(
-            folder, sources=[source], llms={"m": llm}, answer={"llm": "m", "how": "own"}, noise={"rows": 0},
+            folder, report=True, sources=[source], llms={"m": llm}, answer={"llm": "m", "how": "own"},
+            noise={"rows": 0},
             mix={"mixtures": {"all": {"parts": {"speech_instruction": 100}}}}, export={"audio": False},
         )  # fmt: skip
         assert_done(speechmill("run", recipe, "--workers", "0"))
