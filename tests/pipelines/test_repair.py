@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from pipelines.arguments import load_run
 from pipelines.errors import UserError
 from pipelines.life import explain_row
+from pipelines.publish.places import published_recipe
 from pipelines.recipe import Recipe, load_recipe, parse_recipe
 from pipelines.repair import _check, parse_where
 from pipelines.repair_options import Repair, RepairedRow, changes_by_shard, tokens_before
+from pipelines.steps.tts import _with_repaired, stages
 from pipelines.verify import open_run, verify
 from tests.conftest import assert_done, content, recipe_of, speechmill, write_recipe
 from tests.pipelines.in_process import mill
+from tts.engine import Request, SpeechError, Spoken, Voice
 
 RECIPE: dict[str, Any] = {
     "sources": [{"name": "examples", "path": "examples/instructions.jsonl", "turns": "all", "limit": 60}],
@@ -131,6 +137,8 @@ def test_a_recipe_with_its_repairs_gives_the_same_bytes_with_two_workers(repaire
     old, new = content(repaired), content(tmp_path / "run")
     old.pop("repairs.json")
     assert new == old
+    published = yaml.safe_load(published_recipe(load_run(repaired)))["repairs"]
+    assert tuple(Repair.model_validate(one) for one in published) == load_run(repaired).repairs
 
 
 def test_a_repair_of_a_repair_keeps_what_the_first_said(
@@ -273,3 +281,36 @@ def test_repairs_by_voices_that_are_gone_and_files_that_are_torn_say_so(tmp_path
     (tmp_path / "run/repairs.json").write_text("[1")
     with pytest.raises(UserError, match="is not what `speechmill repair` writes"):
         load_recipe(write_recipe(tmp_path))
+
+
+class Sociable:
+    """An engine whose speech of a text depends on what is spoken beside it, as last bits on a GPU do."""
+
+    name, version, sample_rate_hz, batch_size = "espeak", "sociable 1", 8000, 4
+    voices: ClassVar[dict[str, Voice]] = {}
+    usage: ClassVar[dict[str, float]] = {}
+
+    def speak_all(self, requests: Sequence[Request]) -> list[Spoken | SpeechError]:
+        company = sum(len(request.text) * request.delivery.rate_wpm for request in requests)
+        return [Spoken(np.full(2000 + company % 1000, 900 + len(requests), np.int16)) for _ in requests]
+
+
+def test_other_rows_keep_the_company_in_which_they_were_spoken() -> None:
+    recipe, engines = recipe_with(), {"espeak": Sociable()}
+    texts = [f"Please count to {'a very ' * number}large number." for number in range(10)]
+    asked = [
+        {"id": f"{number:032x}", "messages": [{"role": "user", "content": text}], "cut": None}
+        for number, text in enumerate(texts)
+    ]
+
+    def speech(repairs: Mapping[str, Mapping[str, Any]]) -> list[Any]:
+        spoken, again = stages(engines, recipe).run(asked), stages(engines, recipe, repairs)
+        return [result for _, result in _with_repaired(spoken, again, repairs)]
+
+    before = speech({})
+    named = {asked[number]["id"]: {"seed": 9} for number in (0, 3, 9)}
+    after = speech(named)
+    assert all(isinstance(row, dict) for row in [*before, *after])
+    assert [row["id"] for row, was in zip(after, before, strict=True) if row != was] == list(named)
+    mixed = [result for _, result in stages(engines, recipe, named).run(asked)]  # what would not do
+    assert len([row for row, was in zip(mixed, before, strict=True) if row != was]) > len(named)
