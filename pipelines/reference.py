@@ -17,6 +17,7 @@ from pipelines.noise_options import Ladder, Noise
 from pipelines.options import Chats, Export, Mix, Mixture, Read, Score, Source
 from pipelines.quantize_options import Quantize
 from pipelines.recipe import Recipe
+from pipelines.repair_options import Repair
 from pipelines.rules import RULES, Filter
 from pipelines.speech_options import PathLimits, Tts
 from pipelines.tasks import TASKS
@@ -32,7 +33,7 @@ SECTIONS: dict[str, Any] = {
     "tts.voices": Voice, "tts.augment": Augment, "tts.whisperspeech": WhisperSpeechOptions,
     "tts.openai_speech": OpenAISpeechOptions, "tts.compare_paths": PathLimits, "quantize": Quantize, "noise": Noise,
     "noise.ladder": Ladder, "noise.refusals": Refusals,
-    "mix": Mix, "mix.mixtures": Mixture, "export": Export,
+    "mix": Mix, "mix.mixtures": Mixture, "export": Export, "repairs": Repair,
 }  # fmt: skip
 MOST_SHOWN = 10  # items of a default
 

@@ -148,7 +148,7 @@ def test_the_reference_names_every_option_and_rule() -> None:
 
 HELP = ["run", "read", "score", "rewrite", "filter", "answer", "tts", "quantize", "noise", "mix", "export", "plan",
         "status", "verify", "publish", "fit-codebook", "compare-paths", "extract-speaker", "steps", "funnel",
-        "explain-text", "look", "report", "tokens", "extend-tokenizer"]  # fmt: skip
+        "explain", "explain-text", "look", "report", "repair", "tokens", "extend-tokenizer"]  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", HELP)
