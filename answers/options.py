@@ -14,6 +14,9 @@ from answers.asking import AskingError
 
 MOST_CONNECTIONS = 1000  # of the client: more would wait inside it, and fail by its timeout
 
+CHANGES = ("model", "temperature", "top_p", "max_tokens", "seed", "extra", "tries")
+"""Options that change what a model answers. The others say where it is and how it is asked."""
+
 _OURS = ("model", "messages", "temperature", "top_p", "max_tokens", "seed", "n", "stream")
 
 

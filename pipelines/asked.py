@@ -12,13 +12,10 @@ from typing import Any
 
 from answers.asking import AskingError
 from answers.llm import Answer, Llm, NoAnswer, Question
-from answers.options import LlmOptions
+from answers.options import CHANGES, LlmOptions
 from pipelines.errors import RunError, UserError
 from pipelines.graph import Job
 from pipelines.recipe import Recipe
-
-# Options that change what a model answers. The others say where it is and how it is asked.
-CHANGES = ("model", "temperature", "top_p", "max_tokens", "seed", "extra", "tries")
 
 
 class Asked:

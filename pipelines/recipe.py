@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from answers.options import LlmOptions
+from answers.options import CHANGES, LlmOptions
 from noise import made_of
 from pipelines.answer_options import Answers, Refusals, Rewrite
 from pipelines.errors import UserError
@@ -50,7 +50,7 @@ TAKEN = {"noise", "interruptions", "ladder", "manifest"}  # names of shards that
 
 CARD_FILES = frozenset(["README.md", "report.html", "funnel.png", "mixtures.png"])  # beside the mixtures' folders
 
-# Where things lie, and so no part of what they are: left out of the card and its fingerprint.
+# Where things lie and how servers are asked, and so no part of what they are: left out of the card and its fingerprint.
 PLACES: dict[str, Any] = {
     "run_dir": True,
     "root": True,
@@ -64,7 +64,7 @@ PLACES: dict[str, Any] = {
     "answer": {"template"},
     "noise": {"recordings": True, "refusals": {"template"}},
     "sources": {"__all__": {"path"}},
-    "llms": {"__all__": {"base_url", "api_key_env"}},
+    "llms": {"__all__": {field.name for field in fields(LlmOptions)} - {*CHANGES}},
 }
 
 

@@ -13,8 +13,10 @@ import pytest
 import yaml
 
 from pipelines.card import written
+from pipelines.publish.places import published_recipe
 from pipelines.recipe import Recipe
 from pipelines.row import ROW, Row
+from pipelines.steps import BY_KEY
 from tests.answers.loopback_chat import QUICK, LoopbackChat, Messages, at_random
 from tests.conftest import ROOT, assert_done, command, content, recipe_of, speechmill
 from tests.pipelines.llm_runs import asking_recipe, chat_row, do, made, rejected
@@ -179,6 +181,18 @@ def test_the_same_bytes_whatever_concurrency_and_weather(tmp_path: Path) -> None
 )
 def test_the_card_says_what_models_wrote(tmp_path: Path, asked: dict, said: str) -> None:
     assert written(asking_recipe(tmp_path, LoopbackChat(), **asked)).startswith(said)
+
+
+def test_how_a_model_is_asked_is_no_part_of_the_card(tmp_path: Path) -> None:
+    """So that the card, too, has the same bytes whatever the concurrency."""
+    how = {"concurrency": 3, "timeout_s": 5.0, "most_requests": 9, "price_per_million_tokens": (1.0, 2.0)}
+    plain, other, warmer = (
+        asking_recipe(tmp_path, LoopbackChat(), llm=llm, answer={"llm": "m", "how": "own"})
+        for llm in ({}, how, {"temperature": 0.9})
+    )
+    card = BY_KEY["export.card"].options
+    assert card(plain) == card(other) != card(warmer)
+    assert published_recipe(plain, models=False) == published_recipe(other, models=False)
 
 
 def command_recipe(folder: Path, rewriter: LoopbackChat, answerer: LoopbackChat, concurrency: int = 4) -> Path:
