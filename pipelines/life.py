@@ -23,6 +23,7 @@ from pipelines.sources import place_of, source_digests
 from pipelines.steps import PASSES
 from pipelines.steps.mix import chosen_file
 from pipelines.steps.noise_chats import FOLDER as CHATS
+from pipelines.steps.noise_chats import SUFFIX
 from pipelines.steps.speech import ENGINE as RECORDING
 from pipelines.steps.tts import draw_seed
 from pipelines.tasks import TASKS, Shape
@@ -84,6 +85,7 @@ def explain_row(recipe: Recipe, wanted: str) -> Life:
     serves = [] if reject is not None else [s for s in _serves(recipe, row["id"]) if task in (None, s["task"])]
     life["serves"] = serves
     life["may_serve"] = [] if reject is not None else _may_serve(row)
+    life["in_no_mixture"] = None if serves or reject is not None else _why_nowhere(run, row["id"])
     life["audio"] = _audio(recipe, place, row["id"])
     life["made_by"] = list(_made_by(run, [*steps, *_behind(steps, serves)]))
     return life
@@ -191,6 +193,16 @@ def _repairs(recipe: Recipe, row_id: str) -> list[dict[str, Any]]:
 def _may_serve(row: Row) -> list[str]:
     shape = Shape(row["exchanges"], row["answered"], row["inaudible"] is not None, row["degraded"] is not None)
     return [name for name, task in TASKS.items() if task.suits(shape)]
+
+
+def _why_nowhere(run: Path, row_id: str) -> str:
+    """Return why no mixture has a row that was kept."""
+    if record_of(run, "mix", "mixtures") is None:
+        return "mixtures are not chosen yet"
+    copies = (run / CHATS).glob("*.parquet")
+    if any(pc.any(pc.equal(read_table(path, ["id"])["id"], row_id + SUFFIX)).as_py() for path in copies):
+        return f"withheld: it stands there interrupted, as {row_id}{SUFFIX}"
+    return "in no mixture"
 
 
 def _serves(recipe: Recipe, row_id: str) -> Iterator[dict[str, Any]]:

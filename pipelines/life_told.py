@@ -85,7 +85,7 @@ def _end(life: Life) -> Iterator[str]:
         yield f"ended: {visible(life['ended']['reject'])}"
     elif not life["serves"]:
         as_task = f" as {life['task']}" if life["task"] else ""
-        yield f"in no mixture{as_task}; it may serve {', '.join(life['may_serve']) or 'no task'}"
+        yield f"{life['in_no_mixture']}{as_task}; it may serve {', '.join(life['may_serve']) or 'no task'}"
     for pair in life["serves"]:
         where = f"{pair['file']} row {pair['row']}" if pair["file"] else "not exported yet"
         yield f"{pair['task']} in {pair['mixture']}, index {pair['index']}: {where} (of {pair['of']})"

@@ -200,6 +200,10 @@ def test_children_have_lives_of_their_own(families: Recipe) -> None:
             assert again["task"] == task
             assert task in TASKS
     assert kinds == {"", "1", "inaudible", "ladder"}
+    chat = next(row["id"] for row in rows if row["id"].endswith("/inaudible"))
+    of = chat.removesuffix("/inaudible")
+    assert explain_row(families, of)["in_no_mixture"] == f"withheld: it stands there interrupted, as {chat}"
+    assert explain_row(families, chat)["in_no_mixture"] is None
 
 
 def test_a_record_that_stands_twice_is_told_once_with_its_other_place(tmp_path: Path) -> None:
@@ -214,6 +218,7 @@ def test_a_record_that_stands_twice_is_told_once_with_its_other_place(tmp_path: 
     assert life["source"]["place"] == f"{tmp_path}/own.jsonl:1"
     assert life["same_record"] == [{"source": "own", "index": 2, "reject": f"filter.duplicate:{life['id']}"}]
     assert life["ended"] is None
+    assert life["in_no_mixture"] == "mixtures are not chosen yet"
     (tmp_path / "own.jsonl").write_text("\n".join(lines) + "\n")
     life = explain_row(load_run(recipe), life["id"])
     assert life["source"]["place"] is None
