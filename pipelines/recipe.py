@@ -34,7 +34,7 @@ from pipelines.options import (
 )
 from pipelines.quantize_options import Quantize
 from pipelines.repair_options import FILE as REPAIRS
-from pipelines.repair_options import Repair, noted_repairs
+from pipelines.repair_options import Repair, continued, noted_repairs
 from pipelines.rules import RULES, AnswerRule, Filter, LengthRule
 from pipelines.speech_options import PathLimits, Tts
 from pipelines.voice_options import Augment, Voice
@@ -271,9 +271,10 @@ def load_recipe(path: Path, changes: Sequence[str] = (), run_dir: str | None = N
 
 def _repaired(recipe: Recipe, raw: dict[str, Any], where: str) -> Recipe:
     """Return the recipe with the repairs that are noted beside its run, behind its own."""
-    own = raw.get("repairs") or []
-    noted = [repair for repair in noted_repairs(recipe.run_path) if repair not in own]
-    return parse_recipe({**raw, "repairs": [*own, *noted]}, f"{where} with {REPAIRS}") if noted else recipe
+    if not (noted := noted_repairs(recipe.run_path)):
+        return recipe
+    parsed = parse_recipe({**raw, "repairs": noted}, f"{where} with {recipe.run_path / REPAIRS}").repairs
+    return recipe.model_copy(update={"repairs": continued(recipe.repairs, parsed)})
 
 
 def _limited(recipe: Recipe) -> Recipe:

@@ -71,6 +71,16 @@ def tokens_before(repairs: Iterable[Repair]) -> dict[str, list[int]]:
     return dict(sorted(before.items()))
 
 
+def continued(own: tuple[Repair, ...], noted: tuple[Repair, ...]) -> tuple[Repair, ...]:
+    """Return a recipe's repairs and those noted beside its run, in order.
+
+    The recipe that a run has stored ends in those that were noted by then: they are not made twice.
+    """
+    most = min(len(own), len(noted))
+    overlap = next(n for n in range(most, -1, -1) if own[len(own) - n :] == noted[:n])
+    return own + noted[overlap:]
+
+
 def noted_repairs(run_path: Path) -> list[dict[str, Any]]:
     """Return the repairs that are noted beside a run, as plain values. Raises UserError for a file that is none."""
     path = run_path / FILE

@@ -20,7 +20,7 @@ from pipelines.life import explain_row
 from pipelines.publish.places import published_recipe
 from pipelines.recipe import Recipe, load_recipe, parse_recipe
 from pipelines.repair import _check, parse_where
-from pipelines.repair_options import Repair, RepairedRow, changes_by_shard, tokens_before
+from pipelines.repair_options import Repair, RepairedRow, changes_by_shard, changes_of, continued, tokens_before
 from pipelines.steps.tts import _with_repaired, stages
 from pipelines.verify import open_run, verify
 from tests.conftest import assert_done, content, recipe_of, speechmill, write_recipe
@@ -270,6 +270,16 @@ def test_a_repair_finds_its_row_whatever_the_size_of_shards() -> None:
     assert changes_by_shard(repairs, 20) == {"gsm-8k-00002": {"a": {"seed": 7, "voice": "en"}}}
     assert list(changes_by_shard(repairs, 5000)) == ["gsm-8k-00000"]
     assert tokens_before(repairs) == {"a": [5, 6]}
+
+
+def test_repairs_go_on_where_the_stored_recipe_ends() -> None:
+    a, b, c = (one_row("a", seed=seed) for seed in (7, 8, 9))
+    assert continued((), (a, b)) == (a, b)
+    assert continued((a, b), (a, b)) == (a, b)
+    assert continued((a, b), (a, b, a)) == (a, b, a)  # back to the first: what comes last counts
+    assert continued((c, a), (a, b)) == (c, a, b)  # a published recipe's own come first
+    assert continued((c,), (a, b)) == (c, a, b)
+    assert changes_of(continued((a, b), (a, b, a)))["a"] == {"seed": 7}
 
 
 def test_repairs_by_voices_that_are_gone_and_files_that_are_torn_say_so(tmp_path: Path) -> None:
