@@ -104,6 +104,10 @@ def check_server(
     if "@" in url.netloc or url.query or url.fragment:  # alone, so that no other message repeats it
         raise ValueError("base_url holds a user, password or query: name a variable in api_key_env instead")
     found = [
+        *(
+            (_is_key(name), f"extra.{name}: recipes are kept and published; name a variable in api_key_env")
+            for name in extra
+        ),
         (url.scheme not in ("http", "https") or not url.hostname, f"base_url {base_url!r} is no http(s) address"),
         (not model, "model is empty"),
         *wrong,
@@ -121,6 +125,11 @@ def check_server(
         json.dumps(dict(extra), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"extra is not JSON: {error}") from error
+
+
+def _is_key(name: str) -> bool:
+    """Tell whether a field of a body is named as a key would be."""
+    return name.lower().replace("-", "_") in ("api_key", "apikey", "authorization", "access_token", "password")
 
 
 def read_key(api_key_env: str | None) -> str:

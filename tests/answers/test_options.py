@@ -29,6 +29,7 @@ URL = "http://127.0.0.1:8000/v1"
         ({"extra": {"stream": True}}, "extra.stream: set by the other options"),
         ({"extra": {"messages": []}}, "extra.messages: set by the other options"),
         ({"extra": {"x": {1, 2}}}, "extra is not JSON"),
+        ({"extra": {"API-key": "sk-1"}}, "extra.API-key: recipes are kept and published"),
         ({"concurrency": 0}, "concurrency must be positive, not 0"),
         ({"concurrency": 1001}, "concurrency 1001 is above 1000"),
         ({"timeout_s": 0}, "timeout_s must be positive"),
