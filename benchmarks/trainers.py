@@ -5,7 +5,9 @@ the extended tokenizer. Of every row it is asserted that
 
 - the ids decode to the conversation in ChatML, with each role and message in its place, a system message first;
 - each sound token, start, end and duration is one id, in order, and the codes are those of the column `tokens`;
-- the loss is on the assistant's turns, each of them with its end, and on nothing else.
+- the loss is on the assistant's turns, each of them with its end, and on nothing else;
+
+the last two with the component for Llama 3 in docs/training.md too.
 
 Then both train a Llama of two layers from the same random weights on the first 64 rows: torchtune by its recipe
 full_finetune_single_device, TRL by SFTTrainer.train. `deaf` is the lowest loss that a model could reach which sees
@@ -14,6 +16,8 @@ every written word and no sound: what is left to guess is which of the answers b
 
 from __future__ import annotations
 
+import base64
+import json
 import math
 import re
 import shutil
@@ -32,6 +36,7 @@ import yaml
 from tokenizers import Tokenizer
 from torchtune.data import OpenAIToMessages
 from torchtune.datasets import SFTDataset, chat_dataset
+from torchtune.models.qwen2._tokenizer import bytes_to_unicode
 from torchtune.models.qwen2_5 import qwen2_5_tokenizer
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from trl import SFTConfig, SFTTrainer
@@ -41,9 +46,23 @@ Message = dict[str, str]
 ROWS, BATCH, EPOCHS = 64, 8, 30
 LEARNING_RATE = 3e-3
 LAYERS, HEADS, HIDDEN, INNER = 2, 4, 128, 384
-LEARNED = 0.05  # nats a trained token at most; where there are sounds, less than a deaf model can reach
+LEARNED = 0.1  # nats a trained token at most: nine in ten; where there are sounds, less than a deaf model can reach too
 MASKED = -100
 QWEN_SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."  # of Qwen2.5's chat template
+
+MANUAL = Path(__file__).resolve().parents[1] / "docs" / "training.md"
+LLAMA3 = "sound_llama3_tokenizer"
+# The special tokens of Llama 3.1's tokenizer.json that torchtune asks for: it has no <|step_id|> and no <|image|>.
+LLAMA3_1 = (
+    "<|begin_of_text|>",
+    "<|end_of_text|>",
+    "<|finetune_right_pad_id|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eom_id|>",
+    "<|eot_id|>",
+    "<|python_tag|>",
+)
 
 _SOUND_TOKEN = re.compile(r"<\|(?:sound_(?:start|end|\d{4})|duration_\d\d)\|>")
 _CODE = re.compile(r"<\|sound_(\d{4})\|>")
@@ -74,6 +93,12 @@ def trls(messages: Sequence[Message]) -> tuple[str, list[str]]:
     system = "" if messages[0]["role"] == "system" else turn("system", QWEN_SYSTEM)
     text = system + "".join(turn(m["role"], m["content"]) for m in messages)
     return text, [f"\n{m['content']}<|im_end|>\n" for m in messages if m["role"] == "assistant"]
+
+
+def llama3s(messages: Sequence[Message]) -> list[str]:
+    """Return the parts with loss of torchtune with Llama 3's tokenizer, which strips each message."""
+    header = "<|start_header_id|>assistant<|end_header_id|>\n\n"
+    return [f"{header}{m['content'].strip()}<|eot_id|>" for m in messages if m["role"] == "assistant"]
 
 
 def trained_parts(seen: Seen) -> Iterator[list[int]]:
@@ -178,6 +203,31 @@ class Checked:
             found.append(seen)
         return found[: len(self.first)]
 
+    def check_llama3(self, folder: Path) -> None:
+        """Assert every row as torchtune reads it with the component for Llama 3 that docs/training.md has."""
+        (code,) = (
+            block for block in re.findall(r"```python\n(.*?)```", MANUAL.read_text(), re.DOTALL) if LLAMA3 in block
+        )
+        component: dict[str, Any] = {}
+        exec(code, component)
+        reader = component[LLAMA3](*write_llama3(folder, self.extended))
+        names = {number: token for token, number in reader.special_tokens.items()}
+        items = chat_dataset(
+            reader,
+            source=str(self.dataset),
+            name=self.name,
+            split="train",
+            conversation_column="conversations",
+            conversation_style="openai",
+        )
+        for row, item in zip(self.rows, items, strict=True):
+            seen = Seen(list(map(int, item["tokens"])), list(map(int, item["labels"])))
+            parts = [reader.decode(p, skip_special_tokens=False, truncate_at_eos=False) for p in trained_parts(seen)]
+            assert parts == llama3s(row["conversations"]), row["id"]
+            sounds = [s for m in row["conversations"] for s in _SOUND_TOKEN.findall(m["content"])]
+            known = [names.get(number, "") for number in seen.ids]
+            assert [name for name in known if _SOUND_TOKEN.fullmatch(name)] == sounds, row["id"]
+
     def trainer(self, rows: datasets.Dataset, folder: Path) -> SFTTrainer:
         """Return TRL's trainer of these rows, as docs/training.md has it."""
         messages = rows.select_columns("conversations").rename_column("conversations", "messages")
@@ -273,6 +323,20 @@ class Checked:
         return [float(loss) for loss in re.findall(r"\bloss:(\S+)", log.read_text())]
 
 
+def write_llama3(folder: Path, extended: Path) -> tuple[str, str]:
+    """Write the tokenizer's words as Llama 3's tokenizer.model has them, Llama 3.1's special tokens and the sounds."""
+    folder.mkdir(exist_ok=True)
+    bytes_of = {character: byte for byte, character in bytes_to_unicode().items()}
+    words = sorted(json.loads((extended / "vocab.json").read_bytes()).items(), key=lambda word: word[1])
+    ranks = [(base64.b64encode(bytes(bytes_of[c] for c in word)).decode(), rank) for word, rank in words]
+    (folder / "tokenizer.model").write_text("".join(f"{word} {rank}\n" for word, rank in ranks))
+    added = json.loads((extended / "tokenizer.json").read_bytes())["added_tokens"]
+    tokens = [*LLAMA3_1, *(e["content"] for e in added if _SOUND_TOKEN.fullmatch(e["content"]))]
+    numbered = [{"content": token, "id": number} for number, token in enumerate(tokens, len(words))]
+    (folder / "tokenizer.json").write_text(json.dumps({"added_tokens": numbered}))
+    return str(folder / "tokenizer.model"), str(folder / "tokenizer.json")
+
+
 def write_model(folder: Path, extended: Path) -> None:
     """Write a Llama with random weights and as many embeddings as the tokenizer needs, padded to 64."""
     size = Tokenizer.from_file(str(extended / "tokenizer.json")).get_vocab_size()
@@ -301,6 +365,7 @@ def line(name: str, checked: Checked, folder: Path) -> str:
     """Check and train on a mixture; returns its row of the table. Raises AssertionError for the first thing amiss."""
     begun = time.perf_counter()
     tunes = checked.check_torchtune()
+    checked.check_llama3(folder / "llama3")
     trainer, theirs = checked.check_trl(folder / f"trl-{name}")
     cells = []
     for seen, train in (

@@ -109,9 +109,11 @@ def test_the_manual_names_a_mixture_and_a_column_that_there_are() -> None:
         assert read["split"] == "train"
         assert read[column] == "conversations"
         assert read[column] in PAIR.names
-    (code,) = re.findall(r"```python\n(.*?)```", MANUAL, re.DOTALL)
-    compile(code, "docs/training.md", "exec")
-    assert 'select_columns("conversations").rename_column("conversations", "messages")' in code
+    llama3, trl = re.findall(r"```python\n(.*?)```", MANUAL, re.DOTALL)
+    for code in (llama3, trl):
+        compile(code, "docs/training.md", "exec")
+    assert "def sound_llama3_tokenizer(" in llama3  # benchmarks/trainers.py runs it
+    assert 'select_columns("conversations").rename_column("conversations", "messages")' in trl
 
 
 def test_trainers_get_the_versions_that_the_project_has() -> None:
