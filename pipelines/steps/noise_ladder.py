@@ -94,7 +94,10 @@ def _read(path: Path, chosen: Sequence[str]) -> Iterator[Row]:
 
 
 def _rung(row: Row, rung: int, ladder: Ladder) -> Row:
-    """Return a row of one rung, its sound still clear: heard, as the row is, else without the words and the answer."""
+    """Return a row of one rung, its sound still clear: heard, as the row is, else without the words and the answer.
+
+    A system message stays: turns are counted from it.
+    """
     value, heard = ladder.steps[rung]
     what = "snr_db" if ladder.snr_db else "band_hz"
     said = {"of": row["id"], "rung": rung, "rungs": ladder.rungs, what: value}
@@ -103,7 +106,8 @@ def _rung(row: Row, rung: int, ladder: Ladder) -> Row:
     ours = {"id": f"{row['id']}/ladder-{rung}", "degraded": json.dumps(said)}
     if heard:
         return {**row, **ours}
-    silent = {"messages": [{"role": "user", "content": ""}], "answered": False, "generated": None}
+    before = [message for message in row["messages"] if message["role"] == "system"]
+    silent = {"messages": [*before, {"role": "user", "content": ""}], "answered": False, "generated": None}
     return {**row, **ours, **silent, "inaudible": json.dumps({"kind": "ladder", **said})}
 
 

@@ -298,7 +298,7 @@ def _listens(recipe: Recipe) -> bool:
 PASS = Pass(
     key=FOLDER,
     needs=("noise.speech", "noise.lengths", "quantize"),
-    version=4,
+    version=5,
     options=lambda recipe: {"seed": recipe.seed},
     units=_units,
     run=_run,

@@ -22,9 +22,10 @@ from pipelines.errors import UserError
 from pipelines.noise_options import Ladder, Noise
 from pipelines.recipe import load_recipe, parse_recipe
 from pipelines.row import Row
-from pipelines.steps.noise_ladder import clips_of
+from pipelines.steps.noise_ladder import _rung, clips_of
 from pipelines.steps.noise_sounds import Material, Sound, draw
 from pipelines.steps.noise_speech import Pool
+from pipelines.tasks import Writing, render
 from quantize import load_tokenizer
 from quantize.audio import decode_audio
 from tts.audio import encode_audio
@@ -208,6 +209,32 @@ def test_the_rungs_of_a_sentence_have_the_snr_that_they_say_and_one_noise() -> N
     alike = [float(np.corrcoef(noises[1], other)[0, 1]) for other in noises]
     assert min(alike[0], alike[2]) > 0.999
     assert abs(alike[3]) < 0.5
+
+
+def test_a_rung_that_nobody_hears_keeps_the_system_message_that_turns_are_counted_from() -> None:
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Name a noble gas."},
+        {"role": "assistant", "content": "Argon."},
+    ]
+    utterance = {"turn": 1, "tokens": [1, 2, 3], "seconds": 0.12, "voice": "v", "tts": "t", "tokenizer": "mel512"}
+    empty = dict.fromkeys(("inaudible", "degraded", "generated", "cut"))
+    row = {
+        "id": "a",
+        "source": "s",
+        "license": "MIT",
+        "length": 4,
+        "messages": messages,
+        "spoken": [utterance],
+        **empty,
+    }
+    low = _rung(row, 1, Ladder(rows=1, rungs=2, snr_db=(20, -20)))
+    answered = {**low, "messages": [*low["messages"], {"role": "assistant", "content": "Pardon?"}]}
+    said = render(answered, "inaudible", 0, Writing(1))["conversations"]
+    assert [message["role"] for message in said] == ["system", "user", "assistant"]
+    assert said[0]["content"] == "Be brief."
+    assert said[1]["content"].startswith("<|sound_start|>")
+    assert "noble" not in str(low["messages"])
 
 
 def test_a_ladder_of_bands_falls_by_equal_ratios() -> None:
