@@ -86,7 +86,7 @@ def noted_repairs(run_path: Path) -> list[dict[str, Any]]:
     path = run_path / FILE
     try:
         return list(json.loads(path.read_bytes())["repairs"])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # a folder that is a file is told where it is made
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(

@@ -94,7 +94,7 @@ def test_the_line_that_loads_the_dataset_works(quickstart: tuple[Path, str]) -> 
 def test_verify_keeps_every_promise(quickstart: tuple[Path, str]) -> None:
     result = speechmill("verify", quickstart[0])
     assert_done(result)
-    assert "all 12 promises are kept" in result.stdout
+    assert "all 13 promises are kept" in result.stdout
 
 
 RECIPES = sorted((ROOT / "configs").glob("*.yaml"))

@@ -255,7 +255,7 @@ def test_the_concurrency_is_bounded_and_neither_it_nor_the_weather_changes_an_an
             assert llm.usage["retries"] > 5
             llm.close()
             assert server.most_at_once <= most + 1  # the witness
-            assert most < 7 or server.most_at_once > most // 2
+            assert most < 7 or server.most_at_once > most // 4  # more than the others have
     assert all(one == results[0] for one in results)
     tries = Counter(one.tries for one in results[0] if isinstance(one, Answer))
     assert tries == {1: 120, 2: 30}
