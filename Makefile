@@ -11,7 +11,7 @@ quickstart: .venv/run
 	$(BIN)/speechmill run configs/quickstart.yaml
 
 test: .venv/dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/dev
 	$(BIN)/ruff check .

@@ -397,7 +397,7 @@ def test_sounds_belong_to_their_turns(
 
 WHOLE = {
     "sources": [{"name": "own", "path": "tests/data/chats.jsonl", "license": "MIT", "turns": {"at_most": 4}}],
-    "read": {"rows_per_shard": 5},
+    "read": {"rows_per_shard": 12},
     "filter": {"rules": ["private", "speakable", "length", "language", "duplicate"]},
     "tts": {"augment": {"share": 0.6, "speed": [0.9, 1.1], "snr_db": [0, 20]}},
     "noise": {"rows": 3, "kinds": {"sticky": 1, "pink": 1, "masked": 1}},
