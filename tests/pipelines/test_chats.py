@@ -475,7 +475,7 @@ def test_a_chat_whose_sound_is_broken_ends_before_it(tmp_path: Path) -> None:
         row = next(row for row in rows if row["id"] == broken["id"])
         row["spoken"][2]["audio"]["bytes"] = b"torn"
 
-    edit(run / "tts" / "own-00001.parquet", tear)
+    edit(run / "tts" / "own-00000.parquet", tear)
     assert_done(speechmill("run", recipe, "--workers", "0"))
     assert_done(speechmill("verify", run))
     (row,) = [row for row in rows_in(run, "quantize") if row["index"] == 5]
