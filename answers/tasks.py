@@ -7,6 +7,7 @@ too. Importing this takes over a second.
 import hashlib
 import logging
 import re
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -74,9 +75,9 @@ class Written(Task):  # type: ignore[misc]  # distilabel has no types
         text = unwrapped(output or "")
         return {"text": text, "flaw": self.flaw(text, input)}
 
+    @abstractmethod
     def flaw(self, text: str, input: Mapping[str, Any]) -> str | None:
         """Return what is wrong with a text; None for a good one."""
-        raise NotImplementedError
 
 
 class Refusal(Written):
