@@ -18,12 +18,12 @@ import pytest
 import yaml
 
 from pipelines.arguments import load_run
-from pipelines.cli import app
 from pipelines.errors import RunError, UserError
 from pipelines.publish import publishing
 from pipelines.publish.files import Ledger, collect
 from pipelines.publish.hub import ATTEMPTS, Hub, wait_seconds
 from tests.conftest import ROOT, content
+from tests.pipelines.in_process import mill as speechmill
 from tests.publish.loopback_hub import BEHAVIOURS, TOKEN, Entry, LoopbackHub, Plan
 
 REPO = "mara/spoken"
@@ -78,16 +78,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(tiny: Path, tmp_path: Path) -> Path:
     """A tiny finished run of its own, which has published nothing yet."""
     return Path(shutil.copytree(tiny / "run", tmp_path / "run"))
-
-
-def speechmill(*arguments: str | Path) -> None:
-    """Run a command in this process."""
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    try:
-        app([str(argument) for argument in arguments], standalone_mode=False)
-    finally:
-        signal.signal(signal.SIGINT, before[0])
-        signal.signal(signal.SIGTERM, before[1])
 
 
 def publish(run: Path, server: LoopbackHub, said: list[str] | None = None, **changes: Any) -> str:
