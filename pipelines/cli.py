@@ -58,8 +58,8 @@ Address = Annotated[str | None, typer.Option(help="of a running Ray cluster, suc
 def _execute(recipe: Recipe, step: str | None, workers: int | None, address: str | None) -> Outputs:
     from pipelines.funnel import measure, print_funnel
     from pipelines.graph import plan_run
-    from pipelines.progress import Progress, make_console
-    from pipelines.runner import executor, in_this_process, in_threads, run
+    from pipelines.running.progress import Progress, make_console
+    from pipelines.running.runner import executor, in_this_process, in_threads, run
     from pipelines.steps import BY_KEY, passes_for
 
     if step and not BY_KEY[step].applies(recipe):
@@ -333,8 +333,8 @@ def publish(
     if dry_run:
         typer.echo("\n".join(publishing.dry_run(recipe, repo, allow or [])))
         return
-    from pipelines.lock import lock_run
     from pipelines.publish.hub import Hub
+    from pipelines.running.lock import lock_run
 
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, _stop)

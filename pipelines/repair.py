@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 from noise import NOISE_KINDS
 from pipelines.errors import UserError
 from pipelines.graph import Outputs, plan_run
-from pipelines.lock import lock_run
 from pipelines.options import nearest
 from pipelines.recipe import Recipe
 from pipelines.repair_options import FILE, Repair, RepairedRow, changes_of, noted_repairs, tokens_before
 from pipelines.row import ROW, UTTERANCE
+from pipelines.running.lock import lock_run
 from pipelines.shards import read_table, to_json, write_atomically
 from pipelines.speech_options import WHISPERSPEECH, Tts
 from pipelines.steps import passes_for

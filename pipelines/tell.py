@@ -23,8 +23,8 @@ def plan(recipe: RecipePath, set_: Changes = None, run_dir: RunDir = None) -> No
     from rich.table import Table
 
     from pipelines.graph import plan_run
-    from pipelines.progress import make_console
     from pipelines.published import HEADER, compare
+    from pipelines.running.progress import make_console
     from pipelines.steps import PASSES
 
     loaded = load(recipe, set_ or [], run_dir)
@@ -61,8 +61,8 @@ def status(where: RunPath, run_dir: RunDir = None) -> None:
     Example: speechmill status configs/quickstart.yaml
     """
     from pipelines.graph import plan_run
-    from pipelines.lock import is_locked, lock_owner
-    from pipelines.progress import describe, describe_usage, make_console, read_progress, sum_usage
+    from pipelines.running.lock import is_locked, lock_owner
+    from pipelines.running.progress import describe, describe_usage, make_console, read_progress, sum_usage
     from pipelines.steps import PASSES
 
     recipe = load_run(where, run_dir=run_dir)
@@ -98,7 +98,7 @@ def verify(where: RunPath, run_dir: RunDir = None) -> None:
 
     Example: speechmill verify runs/quickstart
     """
-    from pipelines.progress import make_console
+    from pipelines.running.progress import make_console
     from pipelines.verify import SHOWN, open_run
     from pipelines.verify import verify as check
 
@@ -139,7 +139,7 @@ def funnel(where: RunPath, run_dir: RunDir = None) -> None:
     """
     from pipelines.funnel import measure
     from pipelines.graph import plan_run
-    from pipelines.progress import make_console
+    from pipelines.running.progress import make_console
     from pipelines.samples import print_explained
     from pipelines.steps import PASSES
 
@@ -205,8 +205,8 @@ def look(
     """
     from pipelines.look import Wanted, check, find, show
     from pipelines.look import play as play_row
-    from pipelines.progress import make_console
     from pipelines.report.seen import look_at
+    from pipelines.running.progress import make_console
 
     seen = look_at(load_run(where, run_dir=run_dir))
     wanted = Wanted(task, rule, grep, source, voice)
@@ -266,7 +266,7 @@ def explain_text(
     from rich.table import Table
 
     from pipelines.explain import ALL, explain
-    from pipelines.progress import make_console
+    from pipelines.running.progress import make_console
 
     if set_ and recipe is None:
         raise UserError("--set changes a recipe: name it with --recipe")

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.progress import read_progress, sum_usage
 from pipelines.report.seen import Seen
+from pipelines.running.progress import read_progress, sum_usage
 from pipelines.shards import Counts
 
 LISTENS = ("tts", "tts.augment", "quantize")  # passes that go through the seconds of speech

@@ -13,7 +13,6 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from pipelines.funnel import Funnel
-from pipelines.progress import describe_usage, format_seconds
 from pipelines.publish.places import published_recipe
 from pipelines.report import charts
 from pipelines.report.cautions import cautions
@@ -25,6 +24,7 @@ from pipelines.report.sounds import read_samples
 from pipelines.report.tables import MOST_VOICES, by_attribute, exactness, provenance, voice_rows
 from pipelines.report.texts import Histogram, Texts, count_between, measure_texts
 from pipelines.report.tokens import LONGEST_RUN, Tokens, measure_tokens
+from pipelines.running.progress import describe_usage, format_seconds
 from pipelines.samples import Rejected, sample_rejects
 
 SAMPLE_REJECTS = 4  # of each reason

@@ -20,7 +20,7 @@ import yaml
 
 from pipelines.options import Published
 from pipelines.recipe import Recipe, load_recipe
-from pipelines.runner import in_this_process, run
+from pipelines.running.runner import in_this_process, run
 from pipelines.steps import passes_for
 from tests.conftest import ROOT
 from tests.pipelines.test_read import Silent, rows

@@ -13,7 +13,7 @@ from pipelines.errors import UserError
 from pipelines.graph import plan_run
 from pipelines.published import compare
 from pipelines.recipe import Recipe, parse_recipe
-from pipelines.runner import in_this_process, run
+from pipelines.running.runner import in_this_process, run
 from pipelines.steps import PASSES, passes_for
 from tests.conftest import recipe_of
 from tests.pipelines.test_read import Silent

@@ -16,7 +16,7 @@ import pytest
 from pipelines.errors import UserError
 from pipelines.options import Exactly
 from pipelines.recipe import load_recipe, parse_recipe
-from pipelines.runner import in_this_process, run
+from pipelines.running.runner import in_this_process, run
 from pipelines.steps import passes_for
 from tests.conftest import recipe_of, write_recipe
 

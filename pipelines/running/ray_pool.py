@@ -21,7 +21,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from pipelines.errors import RunError, UserError
-from pipelines.runner import Executor, Order, perform
+from pipelines.running.runner import Executor, Order, perform
 from pipelines.shards import Record
 
 TRIES = 4  # of a unit whose worker dies

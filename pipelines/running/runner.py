@@ -16,9 +16,9 @@ from typing import Protocol
 from pipelines.errors import RunError
 from pipelines.funnel import by_source
 from pipelines.graph import Job, Outputs, Pass, PassPlan, Unit, plan_pass
-from pipelines.lock import holds_lock, lock_run
-from pipelines.progress import Progress
 from pipelines.recipe import Recipe
+from pipelines.running.lock import holds_lock, lock_run
+from pipelines.running.progress import Progress
 from pipelines.shards import Counts, Record, Staged, digest_json, to_json, write_atomically
 
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
@@ -73,7 +73,7 @@ def executor(workers: int | None, address: str | None) -> Iterator[Executor]:
     if workers == 0:
         yield in_this_process
     else:
-        from pipelines.ray_pool import ray_pool  # imports Ray, where there is something to do
+        from pipelines.running.ray_pool import ray_pool  # imports Ray, where there is something to do
 
         with ray_pool(workers, address) as pool:
             yield pool
