@@ -48,9 +48,13 @@ class Job:
     made_of: Mapping[str, Any]  # what the unit's fingerprint is the digest of
     workers: int = 1  # that may do units of the pass at once, this one among them: they share what a server allows
 
+    def file(self, name: str) -> Path:
+        """Return the local path of a file that an earlier pass made, by its name from the run folder."""
+        return self.staged.run_dir / name
+
     def input(self, position: int = 0) -> Path:
-        """Return the absolute path of one of the unit's inputs."""
-        return self.staged.run_dir / self.unit.inputs[position]
+        """Return the local path of one of the unit's inputs."""
+        return self.file(self.unit.inputs[position])
 
 
 @dataclass(frozen=True)
