@@ -8,13 +8,17 @@ records that finished units leave beside their files.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.recipe import Recipe
 from pipelines.shards import Counts, Record, Staged, digest_json, read_record
+
+
+QUARANTINED = "quarantined"  # the fact that a shard's rows were rejected because it killed its workers: why
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,14 @@ class Outputs:
     def __init__(self, looking: bool = False) -> None:
         self.looking = looking  # only a plan to look at: what is to do anyway needs no digest
         self._records: dict[str, dict[str, Record]] = {}
-        self._digests: dict[str, str] = {}
+        self._digests: MutableMapping[str, str] = {}
+
+    def of_one(self, keys: Iterable[str], key: str, unit: str, record: Record) -> Outputs:
+        """Return what there would be if of some passes this unit of one of them were all that they left."""
+        view = Outputs(self.looking)
+        view._records = {**self._records, **{other: {} for other in keys}, key: {unit: record}}
+        view._digests = ChainMap({name: about["digest"] for name, about in record.files.items()}, self._digests)
+        return view
 
     def add(self, key: str, records: Mapping[str, Record]) -> None:
         """Add a finished pass's records, in the order of its units."""
@@ -107,9 +118,9 @@ class Outputs:
         """Return the facts of a finished pass's units, in order."""
         return [record.facts for record in self._records[key].values()]
 
-    def files(self, run_dir: Path) -> list[Path]:
-        """Return every file that finished units own."""
-        return [run_dir / name for name in self._digests]
+    def files(self, folder: str) -> list[str]:
+        """Return the files below a folder that finished units own, from the run folder."""
+        return [name for name in self._digests if name.startswith(f"{folder}/")]
 
     def digest(self, name: str) -> str:
         """Return the digest of a finished file."""
@@ -127,6 +138,9 @@ class Pass:
     units: Callable[[Recipe, Outputs], list[Unit]]
     run: Callable[[Job], Outcome]
     one_to_one: bool = False  # shard k in, shard k out
+    # The passes whose shard it takes as soon as that is made; it waits for the others that it needs to be finished.
+    follows: Callable[[Recipe], tuple[str, ...]] = lambda recipe: ()
+    last: bool = False  # it reads what all the others left
     light: bool = False  # columns in, columns out: done in threads sooner than workers would start
     applies: Callable[[Recipe], bool] = lambda recipe: True  # whether a recipe has a use for it at all
     gpus: Callable[[Recipe], float] = lambda recipe: 0  # what each worker needs of a GPU
@@ -144,12 +158,18 @@ class Pass:
         """Return the name of a unit's record, from the run folder."""
         return f"{self.key}/{unit}.json"
 
-    def made_of(self, recipe: Recipe, unit: Unit, outputs: Outputs) -> dict[str, Any]:
-        """Return all that a unit's result depends on; its digest is the unit's fingerprint."""
+    def made_of(
+        self, recipe: Recipe, unit: Unit, outputs: Outputs, options: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Return all that a unit's result depends on; its digest is the unit's fingerprint.
+
+        Args:
+            options: what `options` returns, where it is known.
+        """
         return {
             "pass": self.key,
             "version": self.version,
-            "options": dict(self.options(recipe)),
+            "options": dict(self.options(recipe) if options is None else options),
             "unit": unit.name,
             "args": dict(unit.args),
             "inputs": {name: outputs.digest(name) for name in unit.inputs},
@@ -196,13 +216,16 @@ class PassPlan:
 
 def plan_pass(recipe: Recipe, a_pass: Pass, outputs: Outputs) -> PassPlan:
     """Return the plan of a pass all of whose needs are finished (and added to `outputs`)."""
-    plans = []
-    for unit in a_pass.units(recipe, outputs):
-        made_of = a_pass.made_of(recipe, unit, outputs)
-        record = read_record(recipe.run_path / a_pass.record_name(unit.name))
-        state, why = _state(recipe, a_pass, record, made_of)
-        plans.append(UnitPlan(unit, state, why, made_of, record))
-    return PassPlan(a_pass.key, tuple(plans))
+    units, options = a_pass.units(recipe, outputs), a_pass.options(recipe)
+    return PassPlan(a_pass.key, tuple(plan_unit(recipe, a_pass, unit, outputs, options) for unit in units))
+
+
+def plan_unit(recipe: Recipe, a_pass: Pass, unit: Unit, outputs: Outputs, options: Mapping[str, Any]) -> UnitPlan:
+    """Return the plan of a unit whose inputs are there; `options` are those of the pass."""
+    made_of = a_pass.made_of(recipe, unit, outputs, options)
+    record = read_record(recipe.run_path / a_pass.record_name(unit.name))
+    state, why = _state(recipe, a_pass, record, made_of)
+    return UnitPlan(unit, state, why, made_of, record)
 
 
 def _state(recipe: Recipe, a_pass: Pass, record: Record | None, made_of: Mapping[str, Any]) -> tuple[State, str]:
@@ -211,6 +234,8 @@ def _state(recipe: Recipe, a_pass: Pass, record: Record | None, made_of: Mapping
     if record.fingerprint != digest_json(made_of):
         plain = json.loads(json.dumps(made_of))  # a tuple and the list that the record holds of it are the same
         return "stale", "; ".join(differences(record.made_of, plain)) or "order of inputs changed"
+    if why := record.facts.get(QUARANTINED):
+        return "stale", f"quarantined: {why}"
     if gone := missing_files(recipe.run_path, record):
         shards = [f"{a_pass.key}/{name}.parquet" for name in record.facts.get("shards", {})]
         if not a_pass.spent_by(recipe) or set(gone) - set(shards):

@@ -160,6 +160,7 @@ PASS = Pass(
     units=lambda recipe, outputs: shard_units("filter")(recipe, outputs) if recipe.answer else [],
     run=_run,
     one_to_one=True,
+    follows=lambda recipe: ("filter",),
     applies=lambda recipe: recipe.answer is not None,
     most_workers=lambda recipe: recipe.llms[recipe.answer.llm].concurrency if recipe.answer else None,
 )

@@ -128,6 +128,7 @@ PASS = Pass(
     units=_units,
     run=_run,
     one_to_one=True,
+    follows=lambda recipe: ("tts", "read.speech"),
     applies=lambda recipe: recipe.tts.augment is not None,
     spent_by=lambda recipe: () if recipe.tts.keep_audio else ("quantize",),
 )

@@ -190,7 +190,7 @@ def _report(job: Job) -> Outcome:
     texts = {(name, number): text for _, name, text, number in prompts.iter_rows()}
     hits: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for name in job.unit.inputs[1:]:
-        for row in read_table(job.staged.run_dir / name).to_pylist():
+        for row in read_table(job.file(name)).to_pylist():
             benchmark, _, number = row.pop("benchmark").rpartition(":")
             said = "\n".join(text for _, text in user_turns(row.pop("messages")))
             hits.setdefault((benchmark, int(number)), []).append({**row, "prompt": said})
@@ -224,6 +224,7 @@ OVERLAP_PASS = Pass(
     units=_overlap_units,
     run=_find_overlap,
     one_to_one=True,
+    follows=lambda recipe: (recipe.scored_by,),
 )
 REPORT_PASS = Pass(
     key="filter.decontamination",

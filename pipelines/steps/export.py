@@ -51,10 +51,10 @@ def _lay_out(job: Job) -> Outcome:
     """Write, for each chosen row, the output file it goes to; sizes are of uncompressed Arrow data."""
     mixtures = list(job.recipe.mix.mixtures)
     chosen = pl.concat(
-        pl.read_parquet(job.staged.run_dir / chosen_file(name)).with_columns(mixture=pl.lit(name)) for name in mixtures
+        pl.read_parquet(job.file(chosen_file(name))).with_columns(mixture=pl.lit(name)) for name in mixtures
     )
     paths = [name for name in job.unit.inputs if name not in map(chosen_file, mixtures)]
-    sizes = pl.concat([_sizes(job.staged.run_dir / path, path, job.recipe.export.run_lengths) for path in paths])
+    sizes = pl.concat([_sizes(job.file(path), path, job.recipe.export.run_lengths) for path in paths])
     sized = chosen.join(sizes, on=["path", "row"], how="left", maintain_order="left")
     sound = pl.col("sound_bytes") * 2 + pl.col("tokens") * 8  # `prompt` and `conversations`; `tokens`
     spoken = pl.when(pl.col("task") == "text_only").then(0).otherwise(sound)
@@ -127,7 +127,7 @@ def _gather(job: Job) -> Outcome:
     schema = pair_schema(mixture)
     needed = list(dict.fromkeys([*schema.names, "index", "seconds"]))
     pieces = [
-        pq.read_table(job.staged.run_dir / path, filters=[("file", "=", number)], columns=needed, schema=RENDERED)
+        pq.read_table(job.file(path), filters=[("file", "=", number)], columns=needed, schema=RENDERED)
         for path in job.unit.inputs
     ]
     pairs = pa.concat_tables(pieces).sort_by("index")
@@ -251,4 +251,5 @@ CARD_PASS = Pass(
     options=lambda recipe: {"recipe": recipe.model_dump(mode="json", exclude=PLACES)},
     units=card_unit,
     run=write_card,
+    last=True,
 )

@@ -71,7 +71,7 @@ def _fill_buckets(job: Job) -> Outcome:
     columns = [str(band), str((band + 1) % BANDS)]
     mine, following, positions, start = [], [], [], 0
     for name in job.unit.inputs:
-        table = read_table(job.staged.run_dir / name, columns=columns)
+        table = read_table(job.file(name), columns=columns)
         scored = table[0].is_valid()
         mine.append(table[0].filter(scored).to_numpy())
         following.append(table[1].filter(scored).to_numpy())
@@ -83,7 +83,7 @@ def _fill_buckets(job: Job) -> Outcome:
 
 
 def _read_buckets(job: Job, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    table = read_table(job.staged.run_dir / name)
+    table = read_table(job.file(name))
     return table["bucket"].to_numpy(), table["position"].to_numpy()
 
 
@@ -229,7 +229,16 @@ def _jaccard(recipe: Recipe) -> dict[str, object]:
     return {"jaccard": rule.jaccard} if rule else {}
 
 
-SIGNATURES = Pass("score.signatures", SCORED_BY, 1, _ended_by, _signature_units, _sign, one_to_one=True)
+SIGNATURES = Pass(
+    key="score.signatures",
+    needs=SCORED_BY,
+    version=1,
+    options=_ended_by,
+    units=_signature_units,
+    run=_sign,
+    one_to_one=True,
+    follows=lambda recipe: (recipe.scored_by,),
+)
 BUCKETS = Pass("score.buckets", (*SCORED_BY, "score.signatures"), 1, _no_options, _bucket_units, _fill_buckets)
 FAMILIES = Pass("score.families", (*SCORED_BY, "score.buckets"), 1, _no_options, _family_units, _divide)
 MEMBERS = Pass("score.members", (*SCORED_BY, "score.families"), 1, _no_options, _member_units, _gather_members)

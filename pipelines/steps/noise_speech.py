@@ -148,5 +148,6 @@ PASS = Pass(
     units=lambda recipe, outputs: shard_units(*speech_shards(recipe))(recipe, outputs) if _applies(recipe) else [],
     run=_run,
     one_to_one=True,
+    follows=speech_shards,
     applies=_applies,
 )

@@ -224,6 +224,7 @@ PASS = Pass(
     units=lambda recipe, outputs: shard_units(*speech_shards(recipe))(recipe, outputs),
     run=_run,
     one_to_one=True,
+    follows=speech_shards,
     beside=("noise.speech",),
     gpus=lambda recipe: recipe.quantize.gpus,
 )

@@ -249,6 +249,7 @@ PASS = Pass(
     units=lambda recipe, outputs: shard_units("score")(recipe, outputs) if recipe.rewrite else [],
     run=_run,
     one_to_one=True,
+    follows=lambda recipe: ("score",),
     applies=lambda recipe: recipe.rewrite is not None,
     most_workers=lambda recipe: recipe.llms[recipe.rewrite.llm].concurrency if recipe.rewrite else None,
 )

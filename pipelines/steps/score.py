@@ -161,6 +161,7 @@ PASS = Pass(
     units=shard_units("read"),
     run=_run,
     one_to_one=True,
+    follows=lambda recipe: ("read",),
 )
 
 

@@ -101,5 +101,6 @@ PASS = Pass(
     units=_units,
     run=_run,
     one_to_one=True,
+    follows=lambda recipe: (recipe.rewritten_by,),
     applies=_applies,
 )

@@ -337,6 +337,7 @@ PASS = Pass(
     units=_units,
     run=_run,
     one_to_one=True,
+    follows=lambda recipe: (recipe.kept_by,),
     gpus=lambda recipe: recipe.tts.gpus,
     spent_by=lambda recipe: () if recipe.tts.keep_audio else (*recipe.tts.augmented, "quantize"),
 )
