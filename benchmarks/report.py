@@ -174,7 +174,7 @@ class StandIns:
             return Counts(), {"files": files}
         if key == "export":
             mixture = Path(job.unit.args["file"]).parent.name
-            tasks = pl.read_parquet(job.staged.run_dir / f"mix/{mixture}.parquet", columns=["task"])
+            tasks = pl.read_parquet(job.file(f"mix/{mixture}.parquet"), columns=["task"])
             job.staged.table(job.unit.args["file"], tasks.to_arrow().cast(pa.schema([("task", pa.string())])))
             return Counts(tasks.height, tasks.height), {}
         job.staged.table(f"{key}/{name}.parquet", pa.table({"none": pa.nulls(0)}))  # what nothing of the report reads

@@ -210,7 +210,7 @@ def _unheard(job: Job) -> list[str]:
 def _of_pairs(job: Job, columns: list[str]) -> list[pl.DataFrame]:
     """Return some columns of each file of pairs that has them."""
     exported = job.unit.inputs[1 : 1 + job.unit.args["exported"]]
-    files = [job.staged.run_dir / name for name in exported if "/audio/" not in name]
+    files = [job.file(name) for name in exported if "/audio/" not in name]
     return [pl.read_parquet(f, columns=columns) for f in files if set(columns) <= set(pl.read_parquet_schema(f))]
 
 

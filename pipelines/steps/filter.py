@@ -30,7 +30,7 @@ def _scores(job: Job, shard: str, table: pa.Table) -> pl.DataFrame:
     assert isinstance(scores, pl.DataFrame), "a table becomes a frame"
     if job.recipe.filter.find(BenchmarkRule) is None:
         return scores
-    found = pl.Series("benchmark", read_table(job.staged.run_dir / overlap_file(shard))["benchmark"])
+    found = pl.Series("benchmark", read_table(job.file(overlap_file(shard)))["benchmark"])
     return scores.with_columns(found)
 
 
@@ -70,7 +70,7 @@ def _find_duplicates(job: Job) -> Outcome:
 def _kept_keys(job: Job, key: str, shard: str) -> tuple[NDArray[np.void], NDArray[np.int64], int]:
     """Return the keys of a shard's rows that no rule on single rows rejects, their places, and its number of rows."""
     rules = job.recipe.filter.rules
-    table = read_table(job.staged.run_dir / f"{job.recipe.scored_by}/{shard}.parquet", [key, *columns_of(rules)])
+    table = read_table(job.file(f"{job.recipe.scored_by}/{shard}.parquet"), [key, *columns_of(rules)])
     stays = kept(_scores(job, shard, table), rules).to_numpy()
     return _as_bytes(table[key].combine_chunks(), stays), np.flatnonzero(stays), table.num_rows
 
@@ -98,7 +98,7 @@ def _ids(job: Job, names: list[str], places: NDArray[np.int32]) -> list[str]:
     result = np.empty(len(places), object)
     for number in np.unique(places[:, 0]) if len(places) else ():
         mine = places[:, 0] == number
-        ids = read_table(job.staged.run_dir / f"{job.recipe.scored_by}/{names[number]}.parquet", columns=["id"])["id"]
+        ids = read_table(job.file(f"{job.recipe.scored_by}/{names[number]}.parquet"), columns=["id"])["id"]
         result[mine] = ids.take(pa.array(places[mine, 1])).to_pylist()
     return list(result)
 
@@ -107,16 +107,16 @@ _NONE = pl.DataFrame(schema={"row": pl.Int32, "reject": pl.String})
 
 
 @lru_cache(maxsize=1)
-def _superfluous(run_dir: Path, names: tuple[str, ...], digests: tuple[str, ...]) -> dict[str, pl.DataFrame]:
+def _superfluous(paths: tuple[Path, ...], rules: tuple[str, ...], digests: tuple[str, ...]) -> dict[str, pl.DataFrame]:
     """Return shard -> (row, reject) of all duplicates: read once by a worker for all its shards.
 
     Args:
+        rules: that the files' rows break.
         digests: of the files, so that changed ones are read again.
     """
     tables = []
-    for name in names:
-        rule = name.partition("/")[0].removesuffix("s")
-        tables.append(pl.read_parquet(run_dir / name).with_columns(reject=pl.lit(f"{rule}:") + pl.col("of")))
+    for path, rule in zip(paths, rules, strict=True):
+        tables.append(pl.read_parquet(path).with_columns(reject=pl.lit(f"{rule}:") + pl.col("of")))
     by_shard = pl.concat(tables).partition_by("shard", as_dict=True)
     return {str(shard): rows.select("row", "reject") for (shard,), rows in by_shard.items()}
 
@@ -127,7 +127,8 @@ def _run(job: Job) -> Outcome:
     reject = rejects(_scores(job, shard, table), job.recipe.filter.rules)
     found = [name for name in job.unit.inputs if name.startswith(("filter.duplicates/", "filter.near_duplicates/"))]
     digests = tuple(job.made_of["inputs"][name] for name in found)
-    again = _superfluous(job.staged.run_dir, tuple(found), digests).get(shard, _NONE)
+    rules = tuple(name.partition("/")[0].removesuffix("s") for name in found)
+    again = _superfluous(tuple(map(job.file, found)), rules, digests).get(shard, _NONE)
     reject = reject.scatter(again["row"], again["reject"])
     stays = reject.is_null()
     dropped = table.filter((~stays).to_arrow()).append_column(

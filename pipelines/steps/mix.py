@@ -89,7 +89,7 @@ def _candidates(job: Job) -> pl.DataFrame:
     tokens = pl.col("spoken").list.eval(pl.element().struct.field("tokens").list.len()).list.sum()
     frames = []
     for path in job.unit.inputs:
-        rows = pl.read_parquet(job.staged.run_dir / path, columns=columns)
+        rows = pl.read_parquet(job.file(path), columns=columns)
         shapes = rows.select("exchanges", "answered", pl.col("inaudible", "degraded").is_not_null())
         serves = [_serves(Shape(*shape)) for shape in shapes.iter_rows()]
         frames.append(

@@ -128,10 +128,9 @@ def _gather_members(job: Job) -> Outcome:
 def _find(job: Job) -> Outcome:
     """Write (shard, row, of): rows of a part that resemble a kept row, and that row's id."""
     part, sources = job.unit.args["part"], job.unit.args["sources"]
-    run_dir = job.staged.run_dir
-    unique = read_table(run_dir / UNIQUE_FILE)["position"].to_numpy()
+    unique = read_table(job.file(UNIQUE_FILE))["position"].to_numpy()
     names = [name for name in job.unit.inputs if name.startswith("score.members/")]
-    members = pl.from_arrow(pa.concat_tables([_members_of(run_dir / name, part) for name in names]))
+    members = pl.from_arrow(pa.concat_tables([_members_of(job.file(name), part) for name in names]))
     assert isinstance(members, pl.DataFrame), "a table becomes a frame"
     members = members.filter(pl.Series(np.isin(members["position"].to_numpy(), unique, assume_unique=True)))
     order = pl.col("source").replace_strict(sources, range(len(sources)), return_dtype=pl.Int32)

@@ -45,7 +45,7 @@ def _count_lengths(job: Job) -> Outcome:
     counts = Counter(length for lengths in before.values() for length in lengths)
     kept = pl.DataFrame(schema={"id": pl.String, "license": pl.String, "tokens": pl.List(pl.UInt16), "rank": pl.UInt64})
     for name in job.unit.inputs:
-        rows = pl.read_parquet(job.staged.run_dir / name, columns=["id", "license", "spoken"])
+        rows = pl.read_parquet(job.file(name), columns=["id", "license", "spoken"])
         turns = (
             rows.filter(~pl.col("id").is_in(list(before)))
             .with_row_index("row")
@@ -97,7 +97,7 @@ def _answered(row: Row, refusal: str) -> Row:
 def _run_asked(job: Job) -> Outcome:
     options, seed = job.recipe.noise.refusals, job.recipe.seed
     assert options is not None, "else the bank answers"
-    shards = [job.staged.run_dir / name for name in job.unit.inputs]
+    shards = [job.file(name) for name in job.unit.inputs]
     requests = [
         draw_refusal_request(seed, row["id"], json.loads(row["inaudible"]))
         for path in shards

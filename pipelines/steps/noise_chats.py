@@ -77,7 +77,7 @@ def _run(job: Job) -> Outcome:
     mine = _chosen(job).slice(job.unit.args["start"], len(sounds)).with_row_index("sound")
     with row_writer(job.staged, FOLDER, shard, ROW, REJECTED_ROW) as writer:
         for (path,), chats in mine.group_by("path", maintain_order=True):
-            rows = read_table(job.staged.run_dir / str(path)).take(chats["row"].to_arrow()).to_pylist()
+            rows = read_table(job.file(str(path))).take(chats["row"].to_arrow()).to_pylist()
             for row, number in zip(rows, chats["sound"], strict=True):
                 writer.keep(interrupted(row, sounds[number], recipe.seed))
         counts = writer.finish(mine.height)
@@ -93,7 +93,7 @@ def _chosen(job: Job) -> pl.DataFrame:
     recipe, wanted = job.recipe, job.unit.args["wanted"]
     frames = []
     for path in job.unit.inputs[1:]:
-        rows = pl.DataFrame(pq.ParquetFile(job.staged.run_dir / path).read(LEAVES)).with_row_index("row")
+        rows = pl.DataFrame(pq.ParquetFile(job.file(path)).read(LEAVES)).with_row_index("row")
         frames.append(rows.with_columns(path=pl.lit(path)))
     rows = pl.concat(frames).filter(is_held_out(recipe).is_in(_splits(recipe)))
     one_reading = ~pl.col("id").str.contains("/", literal=True)  # the others are the same chat, by another voice

@@ -56,7 +56,7 @@ def ladder_rows(job: Job, chosen: Sequence[str], tokenizer: Tokenizer) -> Iterat
     """
     recipe, ladder = job.recipe, job.recipe.noise.ladder
     assert ladder is not None, "there are no units without it"
-    paths = [job.staged.run_dir / name for name in job.unit.inputs]
+    paths = [job.file(name) for name in job.unit.inputs]
     work = stages(
         tokenizer,
         split=lambda row: clips_of(row, tokenizer, recipe.seed),
@@ -73,7 +73,7 @@ def sentences(job: Job) -> list[str]:
     """
     recipe, ladder, args = job.recipe, job.recipe.noise.ladder, job.unit.args
     assert ladder is not None, "there are no units without it"
-    paths = [job.staged.run_dir / name for name in job.unit.inputs]
+    paths = [job.file(name) for name in job.unit.inputs]
     kept = pl.concat(pl.read_parquet(path, columns=["id", "exchanges", "answered"]) for path in paths)
     kept = kept.filter(one_answered_exchange())
     if kept.height < ladder.rows and recipe.limit is None:

@@ -126,7 +126,7 @@ def _run(job: Job) -> Outcome:
 
 def _noise_rows(job: Job) -> Iterator[Done]:
     """Yield the unit's inaudible rows, without answers. Raises UserError for nothing to make them of."""
-    paths = {name: job.staged.run_dir / name for name in job.unit.inputs}
+    paths = {name: job.file(name) for name in job.unit.inputs}
     speech = [path for name, path in paths.items() if name.startswith(f"{SPEECH}/")]
     pool = Pool(speech, job.recipe.seed) if speech else None
     drawn_sounds = _drawn(job, pl.read_parquet(paths[LENGTHS]), pool)
