@@ -59,7 +59,7 @@ def _execute(recipe: Recipe, step: str | None, workers: int | None, address: str
     from pipelines.funnel import measure, print_funnel
     from pipelines.graph import plan_run
     from pipelines.running.progress import Progress, make_console
-    from pipelines.running.runner import executor, in_this_process, in_threads, run
+    from pipelines.running.runner import executor, run
     from pipelines.steps import BY_KEY, passes_for
 
     if step and not BY_KEY[step].applies(recipe):
@@ -74,8 +74,8 @@ def _execute(recipe: Recipe, step: str | None, workers: int | None, address: str
         console.print("Nothing to do: everything is up to date.")
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, _stop)
-    light = in_this_process if workers == 0 else in_threads
-    outputs = run(recipe, passes, executor(workers, address), Progress(recipe.run_path, console), light)
+    progress = Progress(recipe.run_path, console)
+    outputs = run(recipe, passes, executor(workers, address), progress, threads=workers != 0)
     if step is None:
         console.print("")
         print_funnel(console, measure(outputs), recipe.run_path)

@@ -1,13 +1,14 @@
-"""Runs what a plan says is to do: unit by unit, in a plain loop or on Ray, with the same bytes."""
+"""Runs what is to do: unit by unit, several passes at once, in a plain loop or on Ray, with the same bytes."""
 
 from __future__ import annotations
 
 import errno
+import heapq
 import os
 import resource
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,51 +16,114 @@ from typing import Protocol
 
 from pipelines.errors import RunError
 from pipelines.funnel import by_source
-from pipelines.graph import Job, Outputs, Pass, PassPlan, Unit, plan_pass
+from pipelines.graph import Job, Outputs, Pass, Unit, UnitPlan
 from pipelines.recipe import Recipe
 from pipelines.running.lock import holds_lock, lock_run
 from pipelines.running.progress import Progress
-from pipelines.shards import Counts, Record, Staged, digest_json, to_json, write_atomically
+from pipelines.running.run_folder import RunFolder
+from pipelines.running.schedule import PassAtWork, Schedule
+from pipelines.shards import Counts, Record, Staged, digest_json, to_json
 
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+LOOK_SECONDS = 0.2  # between two looks for Ctrl-C: polars, once imported, has it wait for the end of a wait without one
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a worker needs of a machine."""
+
+    cpus: float = 1
+    gpus: float = 0
+    memory_bytes: int = 0  # 0: not counted
 
 
 @dataclass(frozen=True)
 class Order:
-    """One unit of work as a worker gets it."""
+    """One unit of work as a worker gets it.
+
+    token:    of the lock, so that a worker of a dead driver commits nothing
+    least:    workers that its pass keeps while there is work for it to come
+    most:     workers that may do units of its pass at once; None: as many as there are
+    workers:  that share what a server allows, where a pass asks one: never more of them at once
+    priority: the highest first
+    """
 
     recipe: Recipe
     key: str
     unit: Unit
-    made_of: dict[str, object]
-    token: str  # of the lock, so that a worker of a dead driver commits nothing
-    gpus: float = 0  # that its worker needs
-    most_workers: int | None = None  # of its pass at once
-    workers: int = 1  # of its pass at once, as it turned out
+    made_of: Mapping[str, object]
+    token: str
+    needs: Needs = Needs()
+    least: int = 0
+    most: int | None = None
+    workers: int = 1
+    priority: int = 0
+
+    @property
+    def gpus(self) -> float:
+        return self.needs.gpus
+
+    @property
+    def most_workers(self) -> int | None:
+        return self.most
 
 
 class Executor(Protocol):
-    """Performs orders, in any order, and yields each with its record."""
+    """Performs orders of several passes, in any order."""
 
-    def __call__(self, orders: Sequence[Order]) -> Iterator[tuple[Order, Record]]:
-        """Yield each order with its record, as it is done."""
+    @property
+    def size(self) -> int:
+        """How many orders it performs at once, at most."""
+
+    def submit(self, order: Order) -> None:
+        """Take an order; return at once."""
+
+    def wait(self) -> tuple[Order, Record]:
+        """Return an order that is done, with its record. Raises what ends the run."""
 
 
-def in_this_process(orders: Sequence[Order]) -> Iterator[tuple[Order, Record]]:
-    """Perform orders one after another: the plain loop."""
-    for order in orders:
-        yield order, perform(order)
+class InThisProcess:
+    """Performs one order at a time: the plain loop."""
+
+    size = 1
+
+    def __init__(self) -> None:
+        self._queue: list[tuple[int, int, Order]] = []
+        self._count = 0
+
+    def submit(self, order: Order) -> None:
+        """Take an order."""
+        heapq.heappush(self._queue, (-order.priority, self._count, order))
+        self._count += 1
+
+    def wait(self) -> tuple[Order, Record]:
+        """Perform the order of the highest priority, the first of several."""
+        *_, order = heapq.heappop(self._queue)
+        return order, perform(order)
 
 
-def in_threads(orders: Sequence[Order]) -> Iterator[tuple[Order, Record]]:
-    """Perform orders of a light pass, one to a CPU: reading and writing columns lets other threads run."""
-    with ThreadPoolExecutor(2 * len(os.sched_getaffinity(0))) as pool:  # each waits for the disk half of its time
-        waiting = {pool.submit(perform, order): order for order in orders}
-        try:
-            for done in as_completed(waiting):
-                yield waiting[done], done.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+class InThreads:
+    """Performs orders of light passes, a few to a CPU: reading and writing columns lets other threads run."""
+
+    def __init__(self) -> None:
+        self.size = 2 * len(os.sched_getaffinity(0))  # each waits for the disk half of its time
+        self._pool = ThreadPoolExecutor(self.size)
+        self._waiting: dict[Future[Record], Order] = {}
+
+    def submit(self, order: Order) -> None:
+        """Take an order."""
+        self._waiting[self._pool.submit(perform, order)] = order
+
+    def wait(self) -> tuple[Order, Record]:
+        """Return the next order that is done."""
+        while not (done := wait(self._waiting, LOOK_SECONDS, FIRST_COMPLETED).done):
+            pass
+        future = done.pop()
+        return self._waiting.pop(future), future.result()
+
+    def close(self) -> None:
+        """End the threads; what has not begun is dropped."""
+        self._pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
@@ -71,12 +135,81 @@ def executor(workers: int | None, address: str | None) -> Iterator[Executor]:
         address: of a running Ray cluster; None for this machine alone.
     """
     if workers == 0:
-        yield in_this_process
+        yield InThisProcess()
     else:
         from pipelines.running.ray_pool import ray_pool  # imports Ray, where there is something to do
 
         with ray_pool(workers, address) as pool:
-            yield pool
+            yield _Bridge(pool) if callable(pool) else pool  # until the new pool is here
+
+
+class _Bridge:
+    size = 2
+
+    def __init__(self, perform_all) -> None:  # type: ignore[no-untyped-def]
+        self._all, self._queue, self._now = perform_all, [], None  # type: ignore[var-annotated]
+
+    def submit(self, order: Order) -> None:
+        self._queue.append(order)
+
+    def wait(self) -> tuple[Order, Record]:
+        while True:
+            if self._now is None:
+                key = max(self._queue, key=lambda o: o.priority).key
+                mine = [o for o in self._queue if o.key == key]
+                self._queue = [o for o in self._queue if o.key != key]
+                self._now = iter(self._all(mine))
+            if (found := next(self._now, None)) is not None:
+                return found
+            self._now = None
+
+
+class _Hands:
+    """What performs orders: light ones in threads of this process, until the first that is worth a worker's start."""
+
+    def __init__(self, execute: AbstractContextManager[Executor], stack: ExitStack) -> None:
+        self._execute = execute
+        self._stack = stack
+        self._workers: Executor | None = None
+        self._threads: InThreads | None = None
+        self._in_threads = self._in_workers = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether an order is not done yet."""
+        return self._in_threads + self._in_workers > 0
+
+    def size(self, light: bool) -> int:
+        """Return how many orders are performed at once, at most."""
+        return self._of(light).size
+
+    def submit(self, order: Order, light: bool) -> None:
+        """Give out an order."""
+        hands = self._of(light)
+        hands.submit(order)
+        if hands is self._threads:
+            self._in_threads += 1
+        else:
+            self._in_workers += 1
+
+    def wait(self) -> tuple[Order, Record]:
+        """Return an order that is done, with its record."""
+        if self._threads is not None and self._in_threads:  # they take no time
+            self._in_threads -= 1
+            return self._threads.wait()
+        assert self._workers is not None, "something is busy"
+        self._in_workers -= 1
+        return self._workers.wait()
+
+    def _of(self, light: bool) -> Executor:
+        if light and self._workers is None:
+            if self._threads is None:
+                self._threads = InThreads()
+                self._stack.callback(self._threads.close)
+            return self._threads
+        if self._workers is None:
+            self._workers = self._stack.enter_context(self._execute)
+        return self._workers
 
 
 def perform(order: Order) -> Record:
@@ -120,65 +253,96 @@ def run(
     passes: Iterable[Pass],
     execute: AbstractContextManager[Executor],
     progress: Progress,
-    light: Executor = in_this_process,
+    threads: bool = True,
 ) -> Outputs:
-    """Bring the passes up to date, in order; returns what they left.
+    """Bring the passes up to date; returns what they left.
 
     Args:
-        execute: entered when the first unit is to be done that is worth a worker's start, so that nothing
-            to do costs nothing.
-        light: performs light passes until then.
+        execute: entered when the first unit is to be done that is worth a worker's start, so that nothing to do costs
+            nothing.
+        threads: whether light passes are done in threads until then; else `execute` does all.
     """
-    outputs = Outputs()
     passes = list(passes)
-    entered: Executor | None = None
+    ranks = {a_pass.key: rank for rank, a_pass in enumerate(passes)}
+    folder = RunFolder(recipe.run_path)
     with writing(recipe.run_path), lock_run(recipe.run_path) as token, ExitStack() as stack:
-        write_atomically(recipe.run_path / "recipe.json", to_json(recipe.model_dump(mode="json")))
+        folder.write("recipe.json", to_json(recipe.model_dump(mode="json")))
+        hands = _Hands(execute, stack)
+        if not hasattr(progress, "expect"):
+            progress = _Quiet()  # type: ignore[assignment]  # until the new progress is here
+        finisher = _Finisher(recipe, passes, folder, progress)
+        schedule = Schedule(recipe, passes, finisher.finish)
+
+        def order_of(state: PassAtWork, planned: UnitPlan) -> Order:
+            a_pass = state.a_pass
+            most = a_pass.most_workers(recipe)
+            share = hands.size(threads and a_pass.light) if most is None else min(most, hands.size(False))
+            return Order(
+                *(recipe, a_pass.key, planned.unit, planned.made_of, token, Needs(gpus=a_pass.gpus(recipe))),
+                most=most,
+                workers=share,
+                priority=ranks[a_pass.key],
+            )
+
+        while True:
+            for state, planned in schedule.ready():
+                hands.submit(order_of(state, planned), threads and state.a_pass.light)
+            finisher.tell(schedule.passes)
+            if not hands.busy:
+                break
+            order, record = hands.wait()
+            finisher.take(order, record)
+            schedule.done(order.key, order.unit.name, record)
+    return schedule.outputs
+
+
+class _Quiet:
+    def expect(self, *args: object) -> None: ...
+    def advance(self, *args: object) -> None: ...
+    def finish(self, *args: object) -> None: ...
+
+
+class _Finisher:
+    """What is to be done besides when units and passes are done: tell, remove what is spent, write manifests."""
+
+    def __init__(self, recipe: Recipe, passes: list[Pass], folder: RunFolder, progress: Progress) -> None:
+        self._recipe = recipe
+        self._folder = folder
+        self._progress = progress
+        self._told: dict[str, tuple[int, int]] = {}
+        self._spends: dict[str, list[str]] = {}  # by pass: those whose shards nothing needs once it has made its own
         for a_pass in passes:
-            plan = plan_pass(recipe, a_pass, outputs)
-            made = {u.unit.name: u.record for u in plan.units if u.state == "done" and u.record}
-            orders = [
-                Order(
-                    *(recipe, a_pass.key, u.unit, dict(u.made_of), token),
-                    *(a_pass.gpus(recipe), a_pass.most_workers(recipe)),
-                )
-                for u in plan.units
-                if u.state != "done"
-            ]
-            if orders:
-                if not a_pass.light:
-                    entered = entered or stack.enter_context(execute)
-                progress.start(plan)
-                for order, record in (entered or light)(orders):
-                    made[order.unit.name] = record
-                    progress.advance(order.unit, record)
-                    remove_spent(recipe, a_pass, passes, [order.unit.name])
-                progress.finish()
-            remove_spent(recipe, a_pass, passes, made)
-            finish_pass(recipe, a_pass, plan, made, outputs)
-    return outputs
+            if spent_by := a_pass.spent_by(recipe):
+                self._spends.setdefault(spent_by[-1], []).append(a_pass.key)
 
+    def tell(self, passes: Iterable[PassAtWork]) -> None:
+        """Tell what is known of the passes at work."""
+        for state in passes:
+            key, known = state.a_pass.key, (state.units, state.before)
+            if state.units > state.before and self._told.get(key) != known:
+                self._told[key] = known
+                self._progress.expect(key, state.units, state.before, state.rows)
 
-def remove_spent(recipe: Recipe, a_pass: Pass, passes: Iterable[Pass], shards: Iterable[str]) -> None:
-    """Remove the shards of earlier passes that nothing needs once a pass has made its own of them."""
-    folders = [before.key for before in passes if before.spent_by(recipe)[-1:] == (a_pass.key,)]
-    for folder in folders:
-        for shard in shards:
-            (recipe.run_path / folder / f"{shard}.parquet").unlink(missing_ok=True)
+    def take(self, order: Order, record: Record) -> None:
+        """Take in that a unit is done."""
+        self._progress.advance(order.key, order.unit, record)
+        self._remove_spent(order.key, [order.unit.name])
 
+    def finish(self, state: PassAtWork, records: dict[str, Record], outputs: Outputs) -> None:
+        """Check and write a pass's manifest, and remove files that no unit owns."""
+        a_pass, key = state.a_pass, state.a_pass.key
+        self._remove_spent(key, records)
+        manifest = f"{key}/manifest.json"
+        self._folder.write(manifest, to_json(_manifest(a_pass, records, outputs)))
+        self._folder.keep_only(key, [*outputs.files(key), *map(a_pass.record_name, records), manifest])
+        if a_pass.last:
+            self._folder.keep_only("dataset", outputs.files("dataset"))
+        if key in self._told:
+            self._progress.finish(key)
 
-def finish_pass(recipe: Recipe, a_pass: Pass, plan: PassPlan, made: dict[str, Record], outputs: Outputs) -> None:
-    """Check and write a pass's manifest, remove files that no unit owns, add its records to `outputs`."""
-    records = {u.unit.name: made[u.unit.name] for u in plan.units}  # in the plan's order
-    outputs.add(a_pass.key, records)
-    manifest = recipe.run_path / a_pass.key / "manifest.json"
-    content = to_json(_manifest(a_pass, records, outputs))
-    if not manifest.exists() or manifest.read_bytes() != content:
-        write_atomically(manifest, content)
-    records_of = [recipe.run_path / a_pass.record_name(unit) for unit in records]
-    _remove_strangers(manifest.parent, [*outputs.files(recipe.run_path), *records_of, manifest])
-    if a_pass.key == "export.card":
-        _remove_strangers(recipe.run_path / "dataset", outputs.files(recipe.run_path))
+    def _remove_spent(self, key: str, shards: Iterable[str]) -> None:
+        folders = self._spends.get(key, ())
+        self._folder.remove([f"{folder}/{shard}.parquet" for shard in shards for folder in folders])
 
 
 def _manifest(a_pass: Pass, records: dict[str, Record], outputs: Outputs) -> dict[str, object]:
@@ -196,13 +360,3 @@ def _manifest(a_pass: Pass, records: dict[str, Record], outputs: Outputs) -> dic
             name: {"fingerprint": r.fingerprint, **asdict(r.counts), "files": r.files} for name, r in records.items()
         },
     }
-
-
-def _remove_strangers(folder: Path, owned: Iterable[Path]) -> None:
-    """Delete the files of a folder that no finished unit owns: what earlier recipes left."""
-    keep = set(owned)
-    for path in sorted(folder.rglob("*"), reverse=True):  # files before the folders that hold them
-        if path.is_file() and path not in keep:
-            path.unlink()
-        elif path.is_dir() and not any(path.iterdir()):
-            path.rmdir()

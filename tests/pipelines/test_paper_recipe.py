@@ -20,7 +20,7 @@ import yaml
 
 from pipelines.options import Published
 from pipelines.recipe import Recipe, load_recipe
-from pipelines.running.runner import in_this_process, run
+from pipelines.running.runner import InThisProcess, run
 from pipelines.steps import passes_for
 from tests.conftest import ROOT
 from tests.pipelines.test_read import Silent, rows
@@ -238,7 +238,7 @@ def test_every_set_is_read_as_the_hub_lays_it_out(name: str, tmp_path: Path, mon
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     recipe = recipe_on_folders(name, tmp_path)
-    outputs = run(recipe, passes_for("read"), nullcontext(in_this_process), Silent())  # type: ignore[arg-type]
+    outputs = run(recipe, passes_for("read"), nullcontext(InThisProcess()), Silent(), threads=False)  # type: ignore[arg-type]
     found: dict[str, list[list[str]]] = {source.name: [] for source in recipe.sources}
     for row in rows(tmp_path / "run" / "read"):
         found[row["source"]].append([f"{message['role'][0]}:{message['content']}" for message in row["messages"]])

@@ -16,7 +16,7 @@ import pytest
 from pipelines.errors import UserError
 from pipelines.options import Exactly
 from pipelines.recipe import load_recipe, parse_recipe
-from pipelines.running.runner import in_this_process, run
+from pipelines.running.runner import InThisProcess, run
 from pipelines.steps import passes_for
 from tests.conftest import recipe_of, write_recipe
 
@@ -37,7 +37,7 @@ def read(folder: Path, *sources: dict[str, Any], rows_per_shard: int = 3, **read
 
     options = {"rows_per_shard": rows_per_shard, **read_options}
     raw = recipe_of(root=str(folder), run_dir=str(folder / "run"), sources=list(sources), read=options)
-    run(parse_recipe(raw, "test"), passes_for("read"), nullcontext(in_this_process), Silent())  # type: ignore[arg-type]
+    run(parse_recipe(raw, "test"), passes_for("read"), nullcontext(InThisProcess()), Silent(), threads=False)  # type: ignore[arg-type]
     return folder / "run" / "read"
 
 
