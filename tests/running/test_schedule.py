@@ -114,7 +114,7 @@ def test_whatever_ends_first_each_unit_is_done_once_and_listed_in_the_plans_orde
     assert run.finished == {
         **dict.fromkeys(("score", "hits", "filter", "tts", "keep", "quantize"), SHARD_NAMES),
         **{"read": ["a", "b"], "index": ["index"], "rewrite": []},
-        **dict.fromkeys(("duplicates", "mix", "card"), ["all"]),
+        **{key: ["all"] for key in ("duplicates", "mix", "card")},
     }
     assert list(run.finished)[-1] == "card"
     for shard in SHARD_NAMES:  # what is beside a unit ends before it
