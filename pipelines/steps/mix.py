@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -28,14 +30,12 @@ def chosen_file(mixture: str) -> str:
 
 def _run(job: Job) -> Outcome:
     mixtures = job.recipe.mix.mixtures
-    candidates = _candidates(job)
+    candidates = candidates_of(job.recipe, {name: job.file(name) for name in job.unit.inputs})
     everything = _without_originals(candidates)
     withheld = candidates.height - everything.height
     rows = {name: _admitted(everything, mixture) for name, mixture in mixtures.items()}
     classes = {name: _classes(rows[name]) for name in mixtures}
-    wanted = {name: _quota(name, mixture, classes[name]) for name, mixture in mixtures.items()}
-    wanted = _under_ceiling(job.recipe, wanted)
-    _check_refusals(job.recipe, wanted)
+    wanted = quotas_of(job.recipe, classes)
     lock: dict[str, Any] = {}
     for name, mixture in mixtures.items():
         chosen = _choose(rows[name], name, mixture, wanted[name], classes[name], job.recipe.seed)
@@ -83,13 +83,17 @@ def _admitted(rows: pl.DataFrame, mixture: Mixture) -> pl.DataFrame:
     return mine if mixture.most_tokens is None else mine.filter(pl.col("tokens") <= mixture.most_tokens)
 
 
-def _candidates(job: Job) -> pl.DataFrame:
-    """Return every row that may be chosen: id, path of its shard, position there, tokens, the tasks it may serve."""
+def candidates_of(recipe: Recipe, shards: Mapping[str, Path]) -> pl.DataFrame:
+    """Return every row that may be chosen: id, path of its shard, position there, tokens, the tasks it may serve.
+
+    Args:
+        shards: where each of them lies, by its path from the run folder.
+    """
     columns = ["id", "exchanges", "answered", "inaudible", "degraded", "spoken"]
     tokens = pl.col("spoken").list.eval(pl.element().struct.field("tokens").list.len()).list.sum()
     frames = []
-    for path in job.unit.inputs:
-        rows = pl.read_parquet(job.file(path), columns=columns)
+    for path, file in shards.items():
+        rows = pl.read_parquet(file, columns=columns)
         shapes = rows.select("exchanges", "answered", pl.col("inaudible", "degraded").is_not_null())
         serves = [_serves(Shape(*shape)) for shape in shapes.iter_rows()]
         frames.append(
@@ -98,7 +102,7 @@ def _candidates(job: Job) -> pl.DataFrame:
                 pl.lit(path).alias("path"),
                 pl.int_range(pl.len(), dtype=pl.Int32).alias("row"),
                 tokens.cast(pl.Int64).alias("tokens"),
-                is_held_out(job.recipe).alias("held_out"),
+                is_held_out(recipe).alias("held_out"),
                 pl.Series("serves", serves, dtype=pl.String),
             )
         )
@@ -115,6 +119,18 @@ def _within(mixture: Mixture, classes: Classes) -> dict[frozenset[str], int]:
     for serves, count in classes.items():
         result[serves.intersection(mixture.parts)] += count
     return dict(result)
+
+
+def quotas_of(recipe: Recipe, classes: Mapping[str, Classes]) -> dict[str, dict[str, int]]:
+    """Return the rows of each part of each mixture, refusals under their ceiling. Raises UserError where one is short.
+
+    Args:
+        classes: of each mixture, those of the rows that it takes.
+    """
+    wanted = {name: _quota(name, mixture, classes[name]) for name, mixture in recipe.mix.mixtures.items()}
+    wanted = _under_ceiling(recipe, wanted)
+    _check_refusals(recipe, wanted)
+    return wanted
 
 
 def _quota(name: str, mixture: Mixture, classes: Classes) -> dict[str, int]:
