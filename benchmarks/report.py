@@ -35,7 +35,9 @@ from rich.console import Console  # noqa: E402
 from pipelines.graph import Job  # noqa: E402
 from pipelines.recipe import Recipe, load_recipe  # noqa: E402
 from pipelines.row import REJECTED_ROW, ROW  # noqa: E402
+from pipelines.running.events import Events  # noqa: E402
 from pipelines.running.progress import Progress  # noqa: E402
+from pipelines.running.run_folder import RunFolder  # noqa: E402
 from pipelines.running.runner import Executor, Order, perform, run  # noqa: E402
 from pipelines.shards import Counts, Record, Staged  # noqa: E402
 from pipelines.steps import BY_KEY, PASSES  # noqa: E402
@@ -201,7 +203,9 @@ def write_run(folder: Path, rows: int) -> None:
 
     quiet = Console(quiet=True)
     passes = [a_pass for a_pass in PASSES if a_pass.key != "export.card"]
-    run(recipe, passes, execute(), Progress(recipe.run_path, quiet), stand_ins)
+    run_folder = RunFolder(recipe.run_path)
+    events = Events(run_folder)
+    run(recipe, passes, execute(), Progress(run_folder, quiet, events), events.tell, threads=False)
 
 
 def main() -> None:

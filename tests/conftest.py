@@ -75,13 +75,14 @@ def assert_done(result: subprocess.CompletedProcess[str]) -> None:
 def content(run: Path) -> dict[str, str]:
     """Return a digest of each file that must be the same however a run came about.
 
-    That is all of them but: what only tells of the process (lock, progress, the recipe with its
+    That is all of them but: what only tells of the process (lock, progress, events, the recipe with its
     paths), and in the records what the work cost.
     """
     digests = {}
     for path in sorted(run.rglob("*")):
         name = str(path.relative_to(run))
-        if not path.is_file() or name in ("lock", "progress.json", "recipe.json") or "/parts/" in name:
+        of_process = ("lock", "progress.json", "events.jsonl", "recipe.json")
+        if not path.is_file() or name in of_process or "/parts/" in name:
             continue
         data = path.read_bytes()
         if path.suffix == ".json":
