@@ -12,7 +12,7 @@ import typer
 
 from pipelines import tell
 from pipelines.arguments import Changes, RecipePath, RunDir, RunPath, load, load_run
-from pipelines.errors import RunError, UserError
+from pipelines.errors import Quarantined, RunError, UserError, exit_code
 from tts import WITHOUT_AUDIO
 
 if TYPE_CHECKING:
@@ -58,8 +58,10 @@ Address = Annotated[str | None, typer.Option(help="of a running Ray cluster, suc
 def _execute(recipe: Recipe, step: str | None, workers: int | None, address: str | None) -> Outputs:
     from pipelines.funnel import measure, print_funnel
     from pipelines.graph import plan_run
+    from pipelines.running.events import Events
     from pipelines.running.progress import Progress, make_console
-    from pipelines.running.runner import executor, run
+    from pipelines.running.run_folder import RunFolder
+    from pipelines.running.runner import executor, quarantined, run
     from pipelines.steps import BY_KEY, passes_for
 
     if step and not BY_KEY[step].applies(recipe):
@@ -74,13 +76,21 @@ def _execute(recipe: Recipe, step: str | None, workers: int | None, address: str
         console.print("Nothing to do: everything is up to date.")
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, _stop)
-    progress = Progress(recipe.run_path, console)
-    outputs = run(recipe, passes, executor(workers, address), progress, threads=workers != 0)
+    folder = RunFolder(recipe.run_path)
+    events = Events(folder)
+    execute = executor(workers, address, events.tell)
+    outputs = run(recipe, passes, execute, Progress(folder, console, events), events.tell, threads=workers != 0)
     if step is None:
         console.print("")
         print_funnel(console, measure(outputs), recipe.run_path)
     else:
         console.print(f"{step} is done: {recipe.run_path / step}")
+    if shards := quarantined(outputs):
+        named = ", ".join(shards[:5]) + (", ..." if len(shards) > 5 else "")
+        raise Quarantined(
+            f"all is done but for {len(shards)} shards that killed their worker each time ({named}): their rows are "
+            "among the rejects. The same command tries them again."
+        )
     return outputs
 
 
@@ -348,12 +358,9 @@ app.add_typer(tell.app)
 
 
 def main() -> None:
-    """Run the command; exit with 0 done, 1 the run failed, 2 the user's mistake."""
+    """Run the command; exit with 0 done, 1 the run failed, 2 the user's mistake, 3 done but for some shards."""
     try:
         app(standalone_mode=True)
-    except UserError as error:
+    except (UserError, RunError, Quarantined) as error:
         typer.echo(f"speechmill: {error}", err=True)
-        sys.exit(2)
-    except RunError as error:
-        typer.echo(f"speechmill: {error}", err=True)
-        sys.exit(1)
+        sys.exit(exit_code(error))

@@ -101,6 +101,10 @@ class Outputs:
         """Return a finished pass's records by unit."""
         return self._records[key]
 
+    def all(self) -> Iterable[tuple[str, Mapping[str, Record]]]:
+        """Return the finished passes with their records."""
+        return self._records.items()
+
     def sources(self) -> Mapping[str, Record]:
         """Return the records of the sources, of texts and of speech, as far as they are read."""
         return {name: r for key in ("read", "read.speech") for name, r in self._records.get(key, {}).items()}

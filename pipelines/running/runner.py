@@ -6,17 +6,18 @@ import errno
 import heapq
 import os
 import resource
+import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from pipelines.errors import RunError
+from pipelines.errors import Quarantined, RunError, exit_code
 from pipelines.funnel import by_source
-from pipelines.graph import Job, Outputs, Pass, Unit, UnitPlan
+from pipelines.graph import QUARANTINED, Job, Outputs, Pass, Unit, UnitPlan
 from pipelines.recipe import Recipe
 from pipelines.running.lock import holds_lock, lock_run
 from pipelines.running.progress import Progress
@@ -25,6 +26,7 @@ from pipelines.running.schedule import PassAtWork, Schedule
 from pipelines.shards import Counts, Record, Staged, digest_json, to_json
 
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+HERE = "driver"  # the worker that is this process, in events
 LOOK_SECONDS = 0.2  # between two looks for Ctrl-C: polars, once imported, has it wait for the end of a wait without one
 
 
@@ -68,8 +70,15 @@ class Order:
         return self.most
 
 
+class Tell(Protocol):
+    """Takes an event, as `pipelines.running.events` says."""
+
+    def __call__(self, kind: str, **fields: Any) -> None:
+        """Take an event of a kind, with fields of plain values."""
+
+
 class Executor(Protocol):
-    """Performs orders of several passes, in any order."""
+    """Performs orders of several passes, in any order. Tells shard_given and shard_done of each."""
 
     @property
     def size(self) -> int:
@@ -87,7 +96,8 @@ class InThisProcess:
 
     size = 1
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
         self._queue: list[tuple[int, int, Order]] = []
         self._count = 0
 
@@ -99,20 +109,21 @@ class InThisProcess:
     def wait(self) -> tuple[Order, Record]:
         """Perform the order of the highest priority, the first of several."""
         *_, order = heapq.heappop(self._queue)
-        return order, perform(order)
+        return order, perform_here(order, self._tell)
 
 
 class InThreads:
     """Performs orders of light passes, a few to a CPU: reading and writing columns lets other threads run."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
         self.size = 2 * len(os.sched_getaffinity(0))  # each waits for the disk half of its time
         self._pool = ThreadPoolExecutor(self.size)
         self._waiting: dict[Future[Record], Order] = {}
 
     def submit(self, order: Order) -> None:
         """Take an order."""
-        self._waiting[self._pool.submit(perform, order)] = order
+        self._waiting[self._pool.submit(perform_here, order, self._tell)] = order
 
     def wait(self) -> tuple[Order, Record]:
         """Return the next order that is done."""
@@ -127,7 +138,7 @@ class InThreads:
 
 
 @contextmanager
-def executor(workers: int | None, address: str | None) -> Iterator[Executor]:
+def executor(workers: int | None, address: str | None, tell: Tell) -> Iterator[Executor]:
     """Start what performs orders: this process for no workers, else a pool on Ray.
 
     Args:
@@ -135,7 +146,7 @@ def executor(workers: int | None, address: str | None) -> Iterator[Executor]:
         address: of a running Ray cluster; None for this machine alone.
     """
     if workers == 0:
-        yield InThisProcess()
+        yield InThisProcess(tell)
     else:
         from pipelines.running.ray_pool import ray_pool  # imports Ray, where there is something to do
 
@@ -167,7 +178,8 @@ class _Bridge:
 class _Hands:
     """What performs orders: light ones in threads of this process, until the first that is worth a worker's start."""
 
-    def __init__(self, execute: AbstractContextManager[Executor], stack: ExitStack) -> None:
+    def __init__(self, execute: AbstractContextManager[Executor], stack: ExitStack, tell: Tell) -> None:
+        self._tell = tell
         self._execute = execute
         self._stack = stack
         self._workers: Executor | None = None
@@ -204,12 +216,32 @@ class _Hands:
     def _of(self, light: bool) -> Executor:
         if light and self._workers is None:
             if self._threads is None:
-                self._threads = InThreads()
+                self._threads = InThreads(self._tell)
                 self._stack.callback(self._threads.close)
             return self._threads
         if self._workers is None:
             self._workers = self._stack.enter_context(self._execute)
         return self._workers
+
+
+def perform_here(order: Order, tell: Tell) -> Record:
+    """Do one unit's work in this process."""
+    where = {"step": order.key, "shard": order.unit.name, "worker": HERE}
+    tell("shard_given", attempt=1, **where)
+    record = perform(order)
+    tell("shard_done", **where, **told_of(record))
+    return record
+
+
+def told_of(record: Record) -> dict[str, Any]:
+    """Return what the event shard_done tells of a unit."""
+    counts = record.counts
+    return {
+        "seconds": record.cost["seconds"],
+        "rows_in": counts.rows_in,
+        "rows_kept": counts.rows_kept,
+        "rejected": sum(counts.rejected.values()),
+    }
 
 
 def perform(order: Order) -> Record:
@@ -253,11 +285,13 @@ def run(
     passes: Iterable[Pass],
     execute: AbstractContextManager[Executor],
     progress: Progress,
+    tell: Tell,
     threads: bool = True,
 ) -> Outputs:
     """Bring the passes up to date; returns what they left.
 
     Args:
+        tell: takes what happens.
         execute: entered when the first unit is to be done that is worth a worker's start, so that nothing to do costs
             nothing.
         threads: whether light passes are done in threads until then; else `execute` does all.
@@ -267,10 +301,9 @@ def run(
     folder = RunFolder(recipe.run_path)
     with writing(recipe.run_path), lock_run(recipe.run_path) as token, ExitStack() as stack:
         folder.write("recipe.json", to_json(recipe.model_dump(mode="json")))
-        hands = _Hands(execute, stack)
-        if not hasattr(progress, "expect"):
-            progress = _Quiet()  # type: ignore[assignment]  # until the new progress is here
-        finisher = _Finisher(recipe, passes, folder, progress)
+        end = stack.enter_context(_told(progress, tell, recipe.name))
+        hands = _Hands(execute, stack, tell)
+        finisher = _Finisher(recipe, passes, folder, progress, tell)
         schedule = Schedule(recipe, passes, finisher.finish)
 
         def order_of(state: PassAtWork, planned: UnitPlan) -> Order:
@@ -293,23 +326,45 @@ def run(
             order, record = hands.wait()
             finisher.take(order, record)
             schedule.done(order.key, order.unit.name, record)
+        end.code = exit_code(Quarantined()) if quarantined(schedule.outputs) else 0
     return schedule.outputs
 
 
-class _Quiet:
-    def expect(self, *args: object) -> None: ...
-    def advance(self, *args: object) -> None: ...
-    def finish(self, *args: object) -> None: ...
+@dataclass
+class _End:
+    code: int = 1
+
+
+@contextmanager
+def _told(progress: Progress, tell: Tell, name: str) -> Iterator[_End]:
+    """Tell that a run starts, and with what exit code it ends."""
+    end, why = _End(), None
+    tell("run_started", recipe=name, pid=os.getpid(), node=socket.gethostname())
+    try:
+        yield end
+    except BaseException as error:
+        end.code, why = exit_code(error), str(error) or type(error).__name__
+        raise
+    finally:
+        tell("run_ended", code=end.code, why=why)
+        progress.end(end.code)
+
+
+def quarantined(outputs: Outputs) -> list[str]:
+    """Return the units whose rows were rejected because they killed their workers: "tts examples-00003"."""
+    return [f"{key} {unit}" for key, records in outputs.all() for unit, r in records.items() if QUARANTINED in r.facts]
 
 
 class _Finisher:
     """What is to be done besides when units and passes are done: tell, remove what is spent, write manifests."""
 
-    def __init__(self, recipe: Recipe, passes: list[Pass], folder: RunFolder, progress: Progress) -> None:
+    def __init__(self, recipe: Recipe, passes: list[Pass], folder: RunFolder, progress: Progress, tell: Tell) -> None:
         self._recipe = recipe
         self._folder = folder
         self._progress = progress
-        self._told: dict[str, tuple[int, int]] = {}
+        self._tell = tell
+        self._began: dict[str, float] = {}  # by pass that has something to do: when
+        self._known: dict[str, tuple[int, int]] = {}  # by pass: its units, and those done before
         self._spends: dict[str, list[str]] = {}  # by pass: those whose shards nothing needs once it has made its own
         for a_pass in passes:
             if spent_by := a_pass.spent_by(recipe):
@@ -319,9 +374,12 @@ class _Finisher:
         """Tell what is known of the passes at work."""
         for state in passes:
             key, known = state.a_pass.key, (state.units, state.before)
-            if state.units > state.before and self._told.get(key) != known:
-                self._told[key] = known
+            if state.units and self._known.get(key) != known:
+                self._known[key] = known
                 self._progress.expect(key, state.units, state.before, state.rows)
+                if state.units > state.before:
+                    self._began.setdefault(key, time.monotonic())
+                    self._tell("pass_planned", step=key, shards=state.units, done=state.before, rows=state.rows)
 
     def take(self, order: Order, record: Record) -> None:
         """Take in that a unit is done."""
@@ -337,8 +395,9 @@ class _Finisher:
         self._folder.keep_only(key, [*outputs.files(key), *map(a_pass.record_name, records), manifest])
         if a_pass.last:
             self._folder.keep_only("dataset", outputs.files("dataset"))
-        if key in self._told:
+        if key in self._began:
             self._progress.finish(key)
+            self._tell("pass_done", step=key, seconds=round(time.monotonic() - self._began[key], 3))
 
     def _remove_spent(self, key: str, shards: Iterable[str]) -> None:
         folders = self._spends.get(key, ())

@@ -8,7 +8,6 @@ one (dataset cards and viewers, read in 2024 to 2026), among them rows that the 
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,10 @@ import yaml
 
 from pipelines.options import Published
 from pipelines.recipe import Recipe, load_recipe
-from pipelines.running.runner import InThisProcess, run
 from pipelines.steps import passes_for
 from tests.conftest import ROOT
-from tests.pipelines.test_read import Silent, rows
+from tests.pipelines.in_process import run_quietly
+from tests.pipelines.test_read import rows
 
 LAYOUTS: dict[str, list[dict[str, Any]]] = {}  # source -> its rows
 EXPECTED: dict[str, list[list[str]]] = {}  # source -> its conversations, "u:" user, "a:" assistant, "s:" system
@@ -238,7 +237,7 @@ def test_every_set_is_read_as_the_hub_lays_it_out(name: str, tmp_path: Path, mon
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     recipe = recipe_on_folders(name, tmp_path)
-    outputs = run(recipe, passes_for("read"), nullcontext(InThisProcess()), Silent(), threads=False)  # type: ignore[arg-type]
+    outputs = run_quietly(recipe, passes_for("read"))
     found: dict[str, list[list[str]]] = {source.name: [] for source in recipe.sources}
     for row in rows(tmp_path / "run" / "read"):
         found[row["source"]].append([f"{message['role'][0]}:{message['content']}" for message in row["messages"]])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,9 @@ from pipelines.errors import UserError
 from pipelines.graph import plan_run
 from pipelines.published import compare
 from pipelines.recipe import Recipe, parse_recipe
-from pipelines.running.runner import InThisProcess, run
 from pipelines.steps import PASSES, passes_for
 from tests.conftest import recipe_of
-from tests.pipelines.test_read import Silent
+from tests.pipelines.in_process import run_quietly
 
 LONG = "Please say the word again and again " * 6
 ONE = [
@@ -69,7 +67,7 @@ def test_published_counts_beside_ours_before_and_after(tmp_path: Path) -> None:
         ("read", [5, 4, 6, None, None, None, None, None, None]),
         ("filter", [5, 4, 6, None, 4, 3, 3, 3, None]),
     ]:
-        run(made, passes_for(step), nullcontext(InThisProcess()), Silent(), threads=False)  # type: ignore[arg-type]
+        run_quietly(made, passes_for(step))
         assert ours(PASSES) == expected
     assert compare(made, plan_run(made, PASSES)[0])[0].cells() == ("one: records", "100", "5")
     (tmp_path / "one.jsonl").write_text(json.dumps(ONE[0]) + "\n")  # stale: of another source than today's
@@ -78,7 +76,7 @@ def test_published_counts_beside_ours_before_and_after(tmp_path: Path) -> None:
 
 def test_published_counts_are_no_part_of_what_is_made(tmp_path: Path) -> None:
     without = recipe(tmp_path, [], None)
-    run(without, passes_for("filter"), nullcontext(InThisProcess()), Silent(), threads=False)  # type: ignore[arg-type]
+    run_quietly(without, passes_for("filter"))
     given = recipe(tmp_path, STAGES, {"rows_in": 1_000})
     assert compare(without, plan_run(without, PASSES)[0]) == []
     assert all(plan.done for plan in plan_run(given, passes_for("filter"))[0])

@@ -16,28 +16,18 @@ import pytest
 from pipelines.errors import UserError
 from pipelines.options import Exactly
 from pipelines.recipe import load_recipe, parse_recipe
-from pipelines.running.runner import InThisProcess, run
 from pipelines.steps import passes_for
 from tests.conftest import recipe_of, write_recipe
+from tests.pipelines.in_process import run_quietly
 
 PAIRS = [{"q": f"What is number {i}?", "a": f"It is {i}.", "kind": "even" if i % 2 == 0 else "odd"} for i in range(7)]
 
 
-class Silent:
-    """A Progress that says nothing."""
-
-    def start(self, plan: object) -> None: ...
-    def advance(self, unit: object, record: object) -> None: ...
-    def finish(self) -> None: ...
-
-
 def read(folder: Path, *sources: dict[str, Any], rows_per_shard: int = 3, **read_options: Any) -> Path:
     """Read sources in this process; returns the folder of the step read."""
-    from contextlib import nullcontext
-
     options = {"rows_per_shard": rows_per_shard, **read_options}
     raw = recipe_of(root=str(folder), run_dir=str(folder / "run"), sources=list(sources), read=options)
-    run(parse_recipe(raw, "test"), passes_for("read"), nullcontext(InThisProcess()), Silent(), threads=False)  # type: ignore[arg-type]
+    run_quietly(parse_recipe(raw, "test"), passes_for("read"))
     return folder / "run" / "read"
 
 
