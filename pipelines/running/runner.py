@@ -13,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any, Protocol
 
 from pipelines.errors import Quarantined, RunError, exit_code
@@ -27,6 +28,7 @@ from pipelines.shards import Counts, Record, Staged, digest_json, to_json
 
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 HERE = "driver"  # the worker that is this process, in events
+_BEGUN: set[str] = set()  # passes of which this process has done a unit
 LOOK_SECONDS = 0.2  # between two looks for Ctrl-C: polars, once imported, has it wait for the end of a wait without one
 
 
@@ -251,12 +253,17 @@ def perform(order: Order) -> Record:
     a_pass = BY_KEY[order.key]
     run_dir = order.recipe.run_path
     staged = Staged(run_dir, lambda: holds_lock(run_dir, order.token))
-    started = time.monotonic()
+    first = order.key not in _BEGUN
+    _BEGUN.add(order.key)
+    clock = time.process_time if current_thread() is main_thread() else time.thread_time  # others do their own
+    started, busy = time.monotonic(), clock()
     try:
         with writing(run_dir):
             outcome = a_pass.run(Job(order.recipe, order.unit, staged, order.made_of, order.workers))
             cost = {
                 "seconds": round(time.monotonic() - started, 3),
+                "cpu_seconds": round(clock() - busy, 3),
+                **({"first": True} if first else {}),  # of its pass in this process: imports and models are in it
                 "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
                 **({"usage": dict(outcome.usage)} if outcome.usage else {}),
             }
