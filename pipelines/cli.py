@@ -362,5 +362,5 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except (UserError, RunError, Quarantined) as error:
-        typer.echo(f"speechmill: {error}", err=True)
+        typer.echo("\n".join([f"speechmill: {error}", *getattr(error, "__notes__", [])]), err=True)
         sys.exit(exit_code(error))

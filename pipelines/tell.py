@@ -55,41 +55,33 @@ def plan(recipe: RecipePath, set_: Changes = None, run_dir: RunDir = None) -> No
 
 
 @app.command()
-def status(where: RunPath, run_dir: RunDir = None) -> None:
-    """Say how far a run is, from any shell that sees its folder: progress, rows/s, time left per step.
+def status(
+    where: RunPath,
+    run_dir: RunDir = None,
+    watch: Annotated[bool, typer.Option("--watch", help="until the run ends; the exit code is the run's")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="seconds between two looks of --watch")] = 2,
+    json_: Annotated[bool, typer.Option("--json", help="a JSON document a look, each on a line")] = False,
+) -> None:
+    """Say how a run goes, from any shell that sees its folder: shards, rows/s, time left, rejects, retries per step.
 
-    Example: speechmill status configs/quickstart.yaml
+    It looks at what the run says, and plans nothing: what would be made again, `speechmill plan` says.
+
+    \b
+    Examples:
+      speechmill status configs/quickstart.yaml
+      speechmill status runs/quickstart --watch --every 10
+      speechmill status runs/quickstart --json | jq '.passes | map_values(.rows_per_second)'
     """
-    from pipelines.graph import plan_run
-    from pipelines.running.lock import is_locked, lock_owner
-    from pipelines.running.progress import describe, describe_usage, make_console, read_progress, sum_usage
-    from pipelines.steps import PASSES
+    from pipelines.running import status as told
+    from pipelines.running.progress import make_console
+    from pipelines.running.run_folder import folder_at
 
-    recipe = load_run(where, run_dir=run_dir)
+    here = (where / "recipe.json").is_file() and run_dir is None  # a recipe may name files that this machine has not
+    folder = folder_at(where.resolve() if here else load_run(where, run_dir=run_dir).run_path)
     console = make_console()
-    alive = is_locked(recipe.run_path)
-    if alive and not where.is_dir():  # as it runs: with the --set of the other shell
-        recipe = load_run(recipe.run_path)
-    console.print(
-        f"{recipe.run_path}: {'running, ' + lock_owner(recipe.run_path) if alive else 'not running'}", markup=False
-    )
-    said = read_progress(recipe.run_path)
-    plans, _ = plan_run(recipe, PASSES)
-    for p in plans:
-        now = said.get(p.key)
-        used = describe_usage(sum_usage(u.record.cost.get("usage", {}) for u in p.units if u.record))
-        if now and now["running"] and alive:
-            console.print(f"{p.key:<18} now   {describe(now)}", markup=False)
-        elif p.done:
-            before = f"  {describe({**now, 'running': False})}" if now else ""
-            console.print(f"{p.key:<18} done {before}", markup=False)
-        else:
-            console.print(
-                f"{p.key:<18} {p.count('done')}/{len(p.units) or '?'} shards done, {p.count('stale')} stale",
-                markup=False,
-            )
-        if used:
-            console.print(f"{'':<18} used: {used}", markup=False)
+    if watch:
+        raise typer.Exit(told.watch(lambda: told.look(folder), console, every, json_))
+    told.show(told.look(folder), console, json_)
 
 
 @app.command()

@@ -9,6 +9,11 @@ from typing import Any
 WINDOW_SECONDS = 60
 
 
+def kind_of(worker: Mapping[str, Any]) -> str:
+    """Return "gpu" for a worker that holds a share of one, else "cpu"; of the fields of worker_started."""
+    return "gpu" if worker.get("gpus") else "cpu"
+
+
 class Business:
     """Follows workers from event to event. Times are seconds of any one clock."""
 
@@ -25,7 +30,7 @@ class Business:
         self._pass_time(now)
         worker = fields.get("worker", "")
         if kind == "worker_started":
-            self._kinds[worker] = "gpu" if fields.get("gpus") else "cpu"
+            self._kinds[worker] = kind_of(fields)
         elif kind in ("worker_ended", "worker_died"):
             self._kinds.pop(worker, None)
             self._busy.pop(worker, None)

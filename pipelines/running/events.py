@@ -1,7 +1,8 @@
 """What happened in a run, as it happens: one JSON line an event, in <run>/events.jsonl.
 
 The driver alone writes. Every line is flushed, so that `tail -F` shows it; the last line of a killed driver may be
-torn, and the next run begins a new one.
+torn, and the next run begins a new one. Where a run lies in an object store, to which nothing can be appended, the
+driver's copy grows and is sent every few seconds.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pipelines.errors import RunError
 from pipelines.running.run_folder import RunFolder
 
 FILE = "events.jsonl"
-PART_BYTES = 4 << 20  # of a file; a full one gets a number
-PARTS = 64  # full ones that are kept: 256 MiB, or about a million shards' events
+PART_BYTES = 1 << 20  # of a file; a full one gets a number
+PARTS = 256  # full ones that are kept: the events of the last 700,000 shards
 TAIL_BYTES = 64 << 10  # that are read of the end
 WHY_CHARACTERS = 300  # of a reason: the whole of it stands in the log
 
@@ -37,6 +39,7 @@ class Events:
         self._lock = threading.RLock()
         self._file: BinaryIO | None = None
         self._whole = True  # whether the file ends with a line's end
+        self._changed: set[str] = set()  # files that a store does not have as they are here
 
     def listen(self, hear: Hear) -> None:
         """Call `hear(kind, fields)` with every event from now on, in the thread that tells it."""
@@ -58,25 +61,46 @@ class Events:
             for hear in self._listeners:
                 hear(kind, known)
 
+    def send(self) -> None:
+        """Bring a store up to date, where the run lies in one. What fails is tried the next time."""
+        if self._folder.copy is None:
+            return
+        with self._lock:
+            names, self._changed = self._changed, set()
+        store = self._folder.copy.store
+        while names:
+            name = names.pop()
+            try:
+                if (self._folder.path / name).is_file():
+                    store.upload(self._folder.path / name, name)
+                else:
+                    store.remove([name])
+            except RunError:
+                with self._lock:
+                    self._changed |= {name, *names}
+                return
+
     def close(self) -> None:
         """End the file."""
         with self._lock:
             if self._file is not None:
                 self._file.close()
                 self._file = None
+        self.send()
 
     def _append(self, line: bytes) -> None:
         path = self._folder.path / FILE
         if self._file is not None and self._file.tell() + len(line) > PART_BYTES:
             self._file.close()
             self._file = None
-            _put_away(path)
+            self._changed |= _put_away(path)
         if self._file is None:
             self._file = path.open("ab", buffering=0)
             self._whole = ends_whole(path)
-        self._whole, before = False, self._whole
-        data = line + b"\n" if before else b"\n" + line + b"\n"
+        data = line + b"\n" if self._whole else b"\n" + line + b"\n"
+        self._whole = False  # on a full disk a part of it may be written
         self._whole = self._file.write(data) == len(data)
+        self._changed.add(FILE)
 
 
 def ends_whole(path: Path) -> bool:
@@ -93,13 +117,15 @@ def parts_of(folder: Path) -> list[Path]:
     return sorted(folder.glob("events-*.jsonl"))
 
 
-def _put_away(path: Path) -> None:
-    """Give a full file a number, and remove the oldest where there are many."""
+def _put_away(path: Path) -> set[str]:
+    """Give a full file a number, and remove the oldest where there are many; returns the names that changed."""
     parts = parts_of(path.parent)
     last = int(parts[-1].stem.partition("-")[2]) if parts else 0
-    path.rename(path.with_name(f"events-{last + 1:06d}.jsonl"))
-    for part in parts[: max(len(parts) + 1 - PARTS, 0)]:
+    full = path.rename(path.with_name(f"events-{last + 1:06d}.jsonl"))
+    oldest = parts[: max(len(parts) + 1 - PARTS, 0)]
+    for part in oldest:
         part.unlink()
+    return {full.name, *(part.name for part in oldest)}
 
 
 def parse(data: bytes) -> Iterator[dict[str, Any]]:
@@ -116,13 +142,3 @@ def read_events(folder: Path) -> Iterator[dict[str, Any]]:
     for path in [*parts_of(folder), folder / FILE]:
         if path.is_file():
             yield from parse(path.read_bytes())
-
-
-def last_events(folder: Path) -> list[dict[str, Any]]:
-    """Return the events at the end of the file, whatever its length."""
-    try:
-        with (folder / FILE).open("rb") as file:
-            file.seek(max(file.seek(0, 2) - TAIL_BYTES, 0))
-            return list(parse(file.read()))
-    except FileNotFoundError:
-        return []

@@ -19,6 +19,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from pipelines.errors import RunError
 from pipelines.graph import Unit
 from pipelines.running.business import WINDOW_SECONDS, Business
 from pipelines.running.events import Events
@@ -276,8 +277,9 @@ class Progress:
         if not self._passes:  # nothing was to do: what there was to do the last time is still of interest
             told["passes"] = read_progress(self._folder.path)
         self._changed = False
-        with suppress(OSError):  # it only tells; a full disk shows itself where it matters
+        with suppress(OSError, RunError):  # it only tells; a full disk shows itself where it matters
             self._folder.write(FILE, to_json(told))
+        self._events.send()
         took = time.monotonic() - now
         self._next_write = now + max(FILE_SECONDS, took / WRITING_SHARE)
         self._next_sign = now + max(ALIVE_SECONDS, took / WRITING_SHARE)

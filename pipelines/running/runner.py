@@ -18,13 +18,14 @@ from typing import Any, Protocol
 
 from pipelines.errors import Quarantined, RunError, exit_code
 from pipelines.funnel import by_source
-from pipelines.graph import QUARANTINED, Job, Outputs, Pass, Unit, UnitPlan
+from pipelines.graph import Job, Outputs, Pass, Unit, UnitPlan
 from pipelines.recipe import Recipe
+from pipelines.running.gpus import GpuWatch
 from pipelines.running.lock import holds_lock, lock_run
 from pipelines.running.progress import Progress
 from pipelines.running.run_folder import RunFolder
 from pipelines.running.schedule import PassAtWork, Schedule
-from pipelines.shards import Counts, Record, Staged, digest_json, to_json
+from pipelines.shards import QUARANTINED, Counts, Record, Staged, digest_json, to_json
 
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 HERE = "driver"  # the worker that is this process, in events
@@ -242,7 +243,7 @@ def told_of(record: Record) -> dict[str, Any]:
         "seconds": record.cost["seconds"],
         "rows_in": counts.rows_in,
         "rows_kept": counts.rows_kept,
-        "rejected": sum(counts.rejected.values()),
+        "rejected": dict(counts.rejected),
     }
 
 
@@ -258,7 +259,7 @@ def perform(order: Order) -> Record:
     clock = time.process_time if current_thread() is main_thread() else time.thread_time  # others do their own
     started, busy = time.monotonic(), clock()
     try:
-        with writing(run_dir):
+        with naming(order), writing(run_dir), GpuWatch(order.needs.gpus) as gpus:
             outcome = a_pass.run(Job(order.recipe, order.unit, staged, order.made_of, order.workers))
             cost = {
                 "seconds": round(time.monotonic() - started, 3),
@@ -266,11 +267,22 @@ def perform(order: Order) -> Record:
                 **({"first": True} if first else {}),  # of its pass in this process: imports and models are in it
                 "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
                 **({"usage": dict(outcome.usage)} if outcome.usage else {}),
+                **gpus.cost(),
             }
             name = a_pass.record_name(order.unit.name)
             return staged.commit(name, order.made_of, outcome.counts, outcome.facts, cost, outcome.files)
     finally:
         staged.discard()
+
+
+@contextmanager
+def naming(order: Order) -> Iterator[None]:
+    """Let what is raised say where: its step and shard, in a note that goes from worker to driver with it."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"(at {order.key}, shard {order.unit.name})")
+        raise
 
 
 @contextmanager
