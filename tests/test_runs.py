@@ -209,7 +209,7 @@ def test_a_second_process_is_refused_and_status_sees_the_first(tmp_path: Path) -
     assert now.search(seen.stdout)
     after = speechmill("status", tmp_path / "run")
     assert "not running" in after.stdout
-    assert re.search(r"^filter +done ", after.stdout, re.MULTILINE)
+    assert re.search(r"^score +done ", after.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("workers", "number"), [("0", signal.SIGINT), ("2", signal.SIGTERM)])

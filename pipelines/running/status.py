@@ -81,7 +81,10 @@ def lines(seen: Mapping[str, Any]) -> Iterator[str]:
     for key, units in seen.get("finished_before", {}).items():
         yield f"{key:<18} done   {units:,} shards, before this run"
     for key, now in seen["passes"].items():
-        mark = "done" if not now["running"] else "now " if seen["state"] == "running" else "part"
+        if now["running"] and seen["state"] != "running":
+            mark, now = "part", {**now, "seconds_left": None}
+        else:
+            mark = "now " if now["running"] else "done"
         yield f"{key:<18} {mark}   {describe(now)}"
         if used := describe_usage(now["usage"]):
             yield f"{'':<18}        used: {used}"
