@@ -208,6 +208,33 @@ def repair(
         _execute(load_run(where, run_dir=run_dir), None if whole else "quantize", workers, address)
 
 
+@app.command()
+def calibrate(
+    recipe: RecipePath,
+    rows: Annotated[int, typer.Option(min=4, help="records of each source")] = 1000,
+    out: Annotated[
+        Path | None, typer.Option(help="the file to write (default: rates.json in <run folder>-calibration)")
+    ] = None,
+    set_: Changes = None,
+    workers: Workers = None,
+    address: Address = None,
+) -> None:
+    """Measure what rows of a recipe take, in two small runs, for `plan` to estimate by.
+
+    They lie in <run folder>-calibration, to be looked at; they read the first records of each source, and mixtures are
+    as large as these allow. Run it on machines like those of the whole, as many workers at once as there.
+
+    Example: speechmill calibrate configs/quickstart.yaml --rows 200
+    """
+    from pipelines.estimate.calibrate import calibrate_recipe
+
+    def execute(small: Recipe) -> None:
+        _execute(small, None, workers, address)
+
+    for line in calibrate_recipe(recipe, set_ or [], rows, out, workers, address, execute):
+        typer.echo(line)
+
+
 @app.command("compare-paths")
 def compare_paths(
     recipe: RecipePath,

@@ -17,6 +17,7 @@ from answers.options import CHANGES, LlmOptions
 from noise import made_of
 from pipelines.answer_options import Answers, Refusals, Rewrite
 from pipelines.errors import UserError
+from pipelines.estimate_options import Planning
 from pipelines.noise_options import Ladder, Noise
 from pipelines.options import (
     FILE_NAME,
@@ -54,6 +55,7 @@ CARD_FILES = frozenset(["README.md", "report.html", "funnel.png", "mixtures.png"
 PLACES: dict[str, Any] = {
     "run_dir": True,
     "root": True,
+    "plan": True,
     "tts": {
         "whisperspeech": {"t2s", "s2a", "vocoder", "speakers"},
         "openai_speech": {"base_url", "api_key_env"},
@@ -93,6 +95,7 @@ class Recipe(Options):
     noise: Noise = Noise()
     mix: Mix
     export: Export = Export()
+    plan: Planning = Planning()
     repairs: tuple[Repair, ...] = Field(
         (), description=f"rows that `speechmill repair` made again; those of <run>/{REPAIRS} are added"
     )

@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from answers.options import LlmOptions
 from pipelines.answer_options import Answers, Refusals, Rewrite
+from pipelines.estimate_options import Planning
 from pipelines.noise_options import Ladder, Noise
 from pipelines.options import Chats, Export, Mix, Mixture, Read, Score, Source
 from pipelines.quantize_options import Quantize
@@ -33,7 +34,7 @@ SECTIONS: dict[str, Any] = {
     "tts.voices": Voice, "tts.augment": Augment, "tts.whisperspeech": WhisperSpeechOptions,
     "tts.openai_speech": OpenAISpeechOptions, "tts.compare_paths": PathLimits, "quantize": Quantize, "noise": Noise,
     "noise.ladder": Ladder, "noise.refusals": Refusals,
-    "mix": Mix, "mix.mixtures": Mixture, "export": Export, "repairs": Repair,
+    "mix": Mix, "mix.mixtures": Mixture, "export": Export, "plan": Planning, "repairs": Repair,
 }  # fmt: skip
 MOST_SHOWN = 10  # items of a default
 

@@ -15,43 +15,39 @@ app = typer.Typer()
 
 
 @app.command()
-def plan(recipe: RecipePath, set_: Changes = None, run_dir: RunDir = None) -> None:
-    """Say what `run` would do: per step shards done, stale, to do, rows, and why. Runs nothing.
+def plan(
+    recipe: RecipePath,
+    set_: Changes = None,
+    run_dir: RunDir = None,
+    rates: Annotated[
+        str | None, typer.Option(help="estimate by them: a file of `calibrate`, or a finished run's folder")
+    ] = None,
+    rows: Annotated[
+        list[str] | None, typer.Option(help="records of a source that nobody can count (repeatable)", metavar="NAME=N")
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="cpus, gpus of each node, nodes; default: this machine", metavar="cpus=N,...")
+    ] = None,
+    price: Annotated[
+        str | None, typer.Option(help="cpu_hour, gpu_hour, gib_month, in one currency", metavar="cpu_hour=X,...")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="the same as JSON")] = False,
+) -> None:
+    """Say what `run` would do: per step shards done, stale, to do, rows, and why; what that will take. Runs nothing.
 
-    Example: speechmill plan configs/quickstart.yaml --set tts.too_long=split
+    With rates it estimates rows, speech, tokens, disk, CPU- and GPU-hours, money and time, of the whole run and of what
+    is to do. Rates are measured by `calibrate`, or read from a finished run.
+
+    \b
+    Examples:
+      speechmill plan configs/quickstart.yaml --set tts.too_long=split
+      speechmill plan configs/quickstart.yaml --rates runs/quickstart-calibration/rates.json
+      speechmill plan recipe.yaml --cluster cpus=32,gpus=8,nodes=2 --price cpu_hour=0.04,gpu_hour=2
+      speechmill plan configs/local_sets.yaml --rows hermes=1000000 --json
     """
-    from rich.table import Table
+    from pipelines.estimate.plan import tell_plan
 
-    from pipelines.graph import plan_run
-    from pipelines.published import HEADER, compare
-    from pipelines.running.progress import make_console
-    from pipelines.steps import PASSES
-
-    loaded = load(recipe, set_ or [], run_dir)
-    plans, _ = plan_run(loaded, PASSES)
-    table = Table("step", "shards", "done", "stale", "to do", "rows", "why", box=None, pad_edge=False)
-    for p in plans:
-        known = p.waits_for is None or p.units
-        whys = list(dict.fromkeys(u.why for u in p.units if u.why))
-        if p.waits_for and not p.count("stale"):
-            whys.append(f"waits for {p.waits_for}")
-        rows = sum(u.unit.rows for u in p.units)
-        cells = (
-            str(len(p.units)) if known else "?",
-            str(p.count("done")),
-            str(p.count("stale")),
-            str(p.count("to do")) if known else "?",
-        )
-        table.add_row(p.key, *cells, f"{rows:,}" if rows else "?" if not p.done else "", "; ".join(whys[:3]))
-    console = make_console()
-    console.print(f"run folder: {loaded.run_path}", markup=False)
-    console.print(table, markup=False)
-    if compared := compare(loaded, plans):
-        counts = Table(*HEADER, box=None, pad_edge=False)
-        for row in compared:
-            counts.add_row(*row.cells())
-        console.print("")
-        console.print(counts, markup=False)
+    tell_plan(load(recipe, set_ or [], run_dir), rates, rows or [], cluster, price, json_)
 
 
 @app.command()

@@ -1,0 +1,180 @@
+"""How long work takes on a cluster: units go to workers as a run hands them out, on a clock that is not waited for."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pipelines.errors import UserError
+from pipelines.estimate_options import Cluster
+
+
+@dataclass(frozen=True)
+class Work:
+    """A pass as the clock takes it.
+
+    units:   seconds of a worker, by unit; None: done
+    follows: passes whose unit of the same name (or of its source) it takes as soon as that is done
+    beside:  passes that must have done the unit of the same name first, if they have one
+    waits:   passes that must be finished
+    start:   seconds that a worker needs before its first unit
+    cpus, gpus: of a worker
+    most:    workers at once; None: as many as there is room for
+    """
+
+    key: str
+    units: Mapping[str, float | None]
+    waits: frozenset[str] = frozenset()
+    follows: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    start: float = 0.0
+    cpus: float = 1.0
+    gpus: float = 0.0
+    most: int | None = None
+
+
+@dataclass
+class Times:
+    """What the clock showed.
+
+    seconds: of everything
+    workers: that were started for each pass
+    ends:    when each pass was finished
+    """
+
+    seconds: float = 0.0
+    workers: dict[str, int] = field(default_factory=dict)
+    ends: dict[str, float] = field(default_factory=dict)
+
+
+def room(work: Work, cluster: Cluster) -> int:
+    """Return how many workers of a pass a cluster holds. Raises UserError where it holds none.
+
+    >>> room(Work("tts", {}, cpus=2, gpus=0.5), Cluster(cpus=16, gpus=2, nodes=3))
+    12
+    """
+    of_node = int(cluster.cpus / work.cpus) if work.cpus else cluster.cpus
+    if work.gpus:
+        on_gpus = cluster.gpus * int(1 / work.gpus) if work.gpus < 1 else int(cluster.gpus / work.gpus)
+        of_node = min(of_node, on_gpus)
+    if not of_node:
+        raise UserError(
+            f"{work.key}: a worker needs {work.cpus:g} CPUs and {work.gpus:g} GPUs, and a node of the cluster has "
+            f"{cluster.cpus} and {cluster.gpus}: name another, --cluster cpus=16,gpus=1"
+        )
+    of_all = of_node * cluster.nodes
+    return of_all if work.most is None else max(1, min(work.most, of_all))
+
+
+def simulate(works: Sequence[Work], cluster: Cluster) -> Times:
+    """Return how long passes take, in their order: a later pass goes first, so that what was begun ends.
+
+    A worker that has done a unit of a pass does further ones without a start, as long as it is there. Raises UserError
+    for a worker that no node has room for.
+    """
+    clock = _Clock(works, cluster)
+    return clock.run()
+
+
+class _Clock:
+    def __init__(self, works: Sequence[Work], cluster: Cluster) -> None:
+        self._works = works
+        self._number = {work.key: number for number, work in enumerate(works)}
+        self._room = [room(work, cluster) if any(s is not None for s in work.units.values()) else 1 for work in works]
+        self._cpus, self._gpus = float(cluster.cpus * cluster.nodes), float(cluster.gpus * cluster.nodes)
+        self._left = [len(work.units) for work in works]
+        self._waits = [{self._number[key] for key in work.waits if key in self._number} for work in works]
+        self._behind: list[list[int]] = [[] for _ in works]  # passes that wait for each, or follow it
+        self._ready: list[list[str]] = [[] for _ in works]
+        self._running = [0] * len(works)
+        self._started = [0] * len(works)
+        self._needed: dict[tuple[int, str], int] = {}  # units of other passes that a unit of a pass waits for
+        self._after: defaultdict[tuple[int, str], list[tuple[int, str]]] = defaultdict(list)  # what waits for a unit
+        self._times = Times()
+        for number, work in enumerate(works):
+            for other in self._waits[number]:
+                self._behind[other].append(number)
+            links = [self._number[key] for key in (*work.follows, *work.beside) if key in self._number]
+            for name in work.units if links else ():
+                source = name.rpartition("-")[0]  # what is read is one unit a source, whose shards have its name
+                there = [(k, unit) for k in links for unit in (name, source) if unit in works[k].units]
+                self._needed[number, name] = len(there)
+                for place in there:
+                    self._after[place].append((number, name))
+
+    def run(self) -> Times:
+        now = 0.0
+        busy: list[tuple[float, int, str]] = []  # when, number of the pass, unit
+        for number in range(len(self._works)):
+            self._begin(number, now)
+        while True:
+            for number, unit, seconds in self._given():
+                heapq.heappush(busy, (now + seconds, number, unit))
+            if not busy:
+                break
+            now, number, unit = heapq.heappop(busy)
+            work = self._works[number]
+            self._running[number] -= 1
+            self._cpus, self._gpus = self._cpus + work.cpus, self._gpus + work.gpus
+            self._done(number, unit, now)
+        if any(self._left):
+            stuck = [work.key for work, left in zip(self._works, self._left, strict=True) if left]
+            raise AssertionError(f"these wait for each other: {', '.join(stuck)}")
+        self._times.seconds = now
+        self._times.workers = {
+            work.key: started for work, started in zip(self._works, self._started, strict=True) if started
+        }
+        return self._times
+
+    def _given(self) -> Iterator[tuple[int, str, float]]:
+        """Yield the units that free workers take now: of the last pass first."""
+        for number in range(len(self._works) - 1, -1, -1):
+            work, ready = self._works[number], self._ready[number]
+            while ready and self._running[number] < self._room[number] and self._fits(work):
+                unit = ready.pop()
+                seconds = work.units[unit]
+                assert seconds is not None, "what is done is never ready"
+                if self._running[number] == self._started[number]:
+                    self._started[number] += 1
+                    seconds += work.start
+                self._running[number] += 1
+                self._cpus, self._gpus = self._cpus - work.cpus, self._gpus - work.gpus
+                yield number, unit, seconds
+
+    def _fits(self, work: Work) -> bool:
+        return work.cpus <= self._cpus + 1e-9 and work.gpus <= self._gpus + 1e-9
+
+    def _begin(self, number: int, now: float) -> None:
+        """Make ready what a pass can do as soon as all that it waits for is finished."""
+        if self._waits[number]:
+            return
+        work = self._works[number]
+        for name in reversed(list(work.units)):
+            if not self._needed.get((number, name)):
+                self._take(number, name, now)
+        if not work.units:
+            self._finish(number, now)
+
+    def _take(self, number: int, name: str, now: float) -> None:
+        if self._works[number].units[name] is None:
+            self._done(number, name, now)
+        else:
+            self._ready[number].append(name)
+
+    def _done(self, number: int, unit: str, now: float) -> None:
+        self._left[number] -= 1
+        for other, name in self._after.pop((number, unit), ()):
+            self._needed[other, name] -= 1
+            if not self._needed[other, name] and not self._waits[other]:
+                self._take(other, name, now)
+        if not self._left[number]:
+            self._finish(number, now)
+
+    def _finish(self, number: int, now: float) -> None:
+        self._times.ends[self._works[number].key] = now
+        for other in self._behind[number]:
+            self._waits[other].discard(number)
+            if not self._waits[other]:
+                self._begin(other, now)
