@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.recipe import Recipe
-from pipelines.shards import Counts, Record, Staged, digest_json, read_record
-
-
-QUARANTINED = "quarantined"  # the fact that a shard's rows were rejected because it killed its workers: why
+from pipelines.running.run_folder import folder_at
+from pipelines.shards import QUARANTINED, Counts, Record, Staged, digest_json, read_record
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Job:
 
     def file(self, name: str) -> Path:
         """Return the local path of a file that an earlier pass made, by its name from the run folder."""
-        return self.staged.run_dir / name
+        return self.staged.file(name, self.made_of.get("inputs", {}).get(name))
 
     def input(self, position: int = 0) -> Path:
         """Return the local path of one of the unit's inputs."""
@@ -272,10 +270,7 @@ def _wanted_again(recipe: Recipe, a_pass: Pass, record: Record) -> str | None:
 
 def missing_files(run_dir: Path, record: Record) -> list[str]:
     """Return a record's files that are not there, or not as long as they were written."""
-    paths = {name: run_dir / name for name in record.files}
-    return [
-        name for name, path in paths.items() if not path.is_file() or path.stat().st_size != record.files[name]["bytes"]
-    ]
+    return folder_at(run_dir).missing(record)
 
 
 def differences(old: Any, new: Any, place: str = "") -> list[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Protocol
 
 from pipelines.errors import UserError
-from pipelines.graph import Job, Outcome, Outputs, Unit, missing_files
+from pipelines.graph import Job, Outcome, Outputs, Unit
 from pipelines.options import Source
 from pipelines.recipe import Recipe
 from pipelines.row import REJECTED_RECORD, ROW
+from pipelines.running.run_folder import RunFolder
 from pipelines.shards import Counts, Record, RowWriter, Staged, digest_json, read_record, row_writer
 from pipelines.sources import source_digests
 
@@ -66,15 +67,17 @@ def read_in_parts(job: Job, folder: str, rows_per_group: int, open_reader: Open)
     Raises UserError where it holds no records, or none that can be used.
     """
     source = Source.model_validate(job.unit.args["source"])
-    # An old record must not vouch for parts that are about to change.
-    (job.staged.run_dir / folder / f"{source.name}.json").unlink(missing_ok=True)
-    parts = _finished_parts(job, folder, source.name, digest_json(job.made_of))
+    where, fingerprint = job.staged.folder, digest_json(job.made_of)
+    before = where.record(f"{folder}/{source.name}.json")
+    if before is not None and before.fingerprint != fingerprint:
+        where.remove([f"{folder}/{source.name}.json"])  # it must not vouch for parts that are about to change
+    parts = _finished_parts(where, folder, source.name, fingerprint)
     position = parts[-1].facts["position"] if parts else 0
     passed = parts[-1].facts["passed"] if parts else 0
     reader = open_reader(job.recipe, source, position, passed)
     while reader.more():
         name = f"{source.name}-{len(parts):05d}"
-        staged = Staged(job.staged.run_dir, job.staged.may_commit)
+        staged = Staged(where.path, job.staged.may_commit)
         try:
             with row_writer(staged, folder, name, ROW, REJECTED_RECORD, rows_per_group) as writer:
                 rows_in = reader.fill(writer)
@@ -108,12 +111,11 @@ def _outcome(job: Job, folder: str, source: Source, parts: list[Record]) -> Outc
     return Outcome(counts, facts, files)
 
 
-def _finished_parts(job: Job, folder: str, source: str, fingerprint: str) -> list[Record]:
+def _finished_parts(where: RunFolder, folder: str, source: str, fingerprint: str) -> list[Record]:
     """Return the parts, from the first on, that an earlier run of the same unit committed."""
     parts: list[Record] = []
     while True:
-        path = job.staged.run_dir / folder / "parts" / f"{source}-{len(parts):05d}.json"
-        part = read_record(path)
-        if part is None or part.fingerprint != fingerprint or missing_files(job.staged.run_dir, part):
+        part = where.record(f"{folder}/parts/{source}-{len(parts):05d}.json")
+        if part is None or part.fingerprint != fingerprint or where.missing(part):
             return parts
         parts.append(part)

@@ -37,6 +37,7 @@ from pipelines.quantize_options import Quantize
 from pipelines.repair_options import FILE as REPAIRS
 from pipelines.repair_options import Repair, continued, noted_repairs
 from pipelines.rules import RULES, AnswerRule, Filter, LengthRule
+from pipelines.running.places import copy_path, folder_of, url_of
 from pipelines.speech_options import PathLimits, Tts
 from pipelines.voice_options import Augment, Voice
 from tts.openai_speech_options import OpenAISpeechOptions
@@ -74,7 +75,7 @@ class Recipe(Options):
     """A whole run."""
 
     name: str = Field(pattern=FILE_NAME, description="names the run and the dataset")
-    run_dir: str = Field("", description="run folder (default: runs/<name>)")
+    run_dir: str = Field("", description="run folder, or its URL: s3://bucket/run (default: runs/<name>)")
     root: str = Field(".", description="folder that the sources' relative paths start from")
     seed: int = Field(1, ge=0, description="every draw derives from it and from the row")
     limit: int | None = Field(
@@ -237,9 +238,16 @@ class Recipe(Options):
         return Path(self.root)
 
     @property
+    def run_url(self) -> str | None:
+        """The URL of a run that lies in an object store; None for one in a folder."""
+        return url_of(self.run_dir)
+
+    @property
     def run_path(self) -> Path:
-        """The run folder, absolute."""
-        return Path(self.run_dir or f"runs/{self.name}").absolute()
+        """The run folder, absolute; of a run in an object store, this machine's copy of it."""
+        if self.run_url:
+            return copy_path(self.run_url)
+        return folder_of(self.run_dir or f"runs/{self.name}").absolute()
 
 
 def load_recipe(path: Path, changes: Sequence[str] = (), run_dir: str | None = None) -> Recipe:
@@ -269,7 +277,12 @@ def load_recipe(path: Path, changes: Sequence[str] = (), run_dir: str | None = N
         check_given(raw, where)
     if run_dir is not None:
         raw["run_dir"] = run_dir
-    return _anchored(_limited(_repaired(parse_recipe(raw, str(path)), raw, str(path))))
+    recipe = parse_recipe(raw, str(path))
+    if recipe.run_url:
+        from pipelines.running.run_folder import open_run_folder  # loads Arrow
+
+        open_run_folder(recipe).bring(REPAIRS)
+    return _anchored(_limited(_repaired(recipe, raw, str(path))))
 
 
 def _repaired(recipe: Recipe, raw: dict[str, Any], where: str) -> Recipe:
@@ -306,7 +319,11 @@ def _anchored(recipe: Recipe) -> Recipe:
         speakers={name: _absolute(place) for name, place in speech.speakers.items()},
     )
     tts = recipe.tts.model_copy(update={"whisperspeech": speech})
-    paths = {"run_dir": str(recipe.run_path), "root": str(Path(recipe.root).absolute()), "quantize": quantize}
+    paths = {
+        "run_dir": recipe.run_url or str(recipe.run_path),
+        "root": str(Path(recipe.root).absolute()),
+        "quantize": quantize,
+    }
     return recipe.model_copy(update={**paths, "tts": tts})
 
 

@@ -1,7 +1,7 @@
 """Files that are whole or absent: staged writing, records, digests, the lock on a run folder.
 
-A unit of work stages its files under temporary names, then commits: the old record goes, the files
-are fsynced and renamed, the new record is written last. Done is the record, and nothing else.
+A unit of work stages its files on its machine, then commits: the old record goes, the files are moved to their names
+(fsynced and renamed, or uploaded), the new record is written last. Done is the record, and nothing else.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ REPEATED = frozenset(
 NO_RANGE = frozenset(
     ["bytes", "content", "text", "raw", "normalised", "conversations", "prompt", "answer", "text_prompt", "spoken_text"]
 )
+QUARANTINED = "quarantined"  # the fact that a shard's rows were rejected because it killed its workers: why
 ROWS_PER_GROUP = 64  # rows held in memory, audio and all, before they are written
 
 
@@ -110,8 +111,16 @@ class Record:
 def read_record(path: Path) -> Record | None:
     """Return the record in a file; None where there is none."""
     try:
-        raw = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):  # none, or torn by a crash of the file system
+        return record_of(path.read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def record_of(content: bytes) -> Record | None:
+    """Return the record in a file's content; None where that was torn by a crash of the file system."""
+    try:
+        raw = json.loads(content)
+    except ValueError:
         return None
     return Record(**{**raw, "counts": Counts(**raw["counts"])})
 
@@ -123,23 +132,42 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 
 class Staged:
-    """The files of one unit before they are committed.
+    """The files of one unit before they are committed, and those of other units that it has in hand.
 
     Args:
-        run_dir: the run folder.
+        run_dir: the run folder, or this machine's copy of one in a store.
         may_commit: asked just before the commit; False when another process has taken the run over.
     """
 
     def __init__(self, run_dir: Path, may_commit: Callable[[], bool] = lambda: True) -> None:
-        self.run_dir = run_dir
+        from pipelines.running.run_folder import folder_at  # which knows records
+
+        self.folder = folder_at(run_dir)
         self.may_commit = may_commit
         self._files: dict[str, Path] = {}
+        self._pins = self.folder.copy.pins() if self.folder.copy else None
+
+    def file(self, name: str, digest: str | None) -> Path:
+        """Return the local path of a file that another unit committed, until this one is discarded.
+
+        Args:
+            digest: of it; may be None where it lies in a folder.
+        Raises RunError where it cannot be brought, or is not the file of that digest.
+        """
+        if self.folder.copy is None or self._pins is None:
+            return self.folder.path / name
+        if digest is None:
+            raise RunError(f"{name} is read, and is none of the unit's inputs. This is a bug; nothing was committed.")
+        return self.folder.copy.fetch(name, digest, self._pins)
 
     def path(self, name: str) -> Path:
         """Return the temporary path of a file that will be `name` (relative to the run folder)."""
-        final = self.run_dir / name
-        final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = final.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{final.name}")
+        if self.folder.copy:
+            temporary = self.folder.copy.staged(name)
+        else:
+            final = self.folder.path / name
+            final.parent.mkdir(parents=True, exist_ok=True)
+            temporary = final.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{final.name}")
         self._files[name] = temporary
         return temporary
 
@@ -173,33 +201,42 @@ class Staged:
         cost: Mapping[str, Any],
         files: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Record:
-        """Move the files to their names and write the record, last. Returns the record.
+        """Move the files to their names and write the record, last. Returns the record that lies there then.
+
+        That is another worker's where the unit was given out twice and the other one was sooner.
 
         Args:
             files: what was committed before, in parts, and belongs to this record too.
         Raises RunError when rows are not accounted for, or when the run now belongs to another process.
         """
         counts.check(record_name)
-        files = dict(files or {})
-        for name, temporary in self._files.items():
-            _fsync(temporary)
-            files[name] = {"digest": digest_file(temporary), "bytes": temporary.stat().st_size}
-        if not self.may_commit():
-            raise RunError(f"{record_name}: another process has taken over {self.run_dir}")
-        record_path = self.run_dir / record_name
-        record_path.unlink(missing_ok=True)  # an old record must never vouch for a new file
-        for name, temporary in self._files.items():
-            temporary.replace(self.run_dir / name)
-        record = Record(digest_json(made_of), made_of, counts, files, facts, cost)
-        for folder in {(self.run_dir / name).parent for name in files}:
-            _fsync(folder)
-        write_atomically(record_path, to_json(asdict(record)))
+        digests = {name: digest_file(path) for name, path in self._files.items()}
+        sizes = {name: path.stat().st_size for name, path in self._files.items()}
+        about = {name: {"digest": digests[name], "bytes": sizes[name]} for name in self._files}
+        record = Record(digest_json(made_of), made_of, counts, {**(files or {}), **about}, facts, cost)
+        before = self.folder.record(record_name)
+        if before is not None and self._is_done(before, record.fingerprint):
+            return before
+        self._check_owner(record_name)
+        if before is not None and before.files != record.files:
+            self.folder.remove([record_name])  # an old record must never vouch for a new file
+        self.folder.put(self._files, digests)
+        self._check_owner(record_name)
+        self.folder.write(record_name, to_json(asdict(record)))
         return record
 
     def discard(self) -> None:
-        """Remove what was staged and not committed."""
-        for temporary in self._files.values():
+        """Remove what was staged and not committed, and let go of what was in hand."""
+        for temporary in [*self._files.values(), *([self._pins] if self._pins else [])]:
             temporary.unlink(missing_ok=True)
+
+    def _is_done(self, before: Record, fingerprint: str) -> bool:
+        """Tell whether the record that lies there is of this very unit, done: not given up, and with its files."""
+        return before.fingerprint == fingerprint and QUARANTINED not in before.facts and self.folder.has(before)
+
+    def _check_owner(self, record_name: str) -> None:
+        if not self.may_commit():
+            raise RunError(f"{record_name}: another process has taken over {self.folder.place}")
 
 
 @cache  # a shard has the schemas of the one before
@@ -275,14 +312,15 @@ def write_atomically(path: Path, content: bytes) -> None:
     temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{path.name}")
     try:
         temporary.write_bytes(content)
-        _fsync(temporary)
+        sync_path(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    _fsync(path.parent)
+    sync_path(path.parent)
 
 
-def _fsync(path: Path) -> None:
+def sync_path(path: Path) -> None:
+    """Make a file's bytes, or a folder's names, last through a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,13 @@
-"""One process holds a run folder; the workers of a dead one commit nothing into it."""
+"""One process holds a run; the workers of a dead one commit nothing into it.
+
+In a folder that is `flock` on its file `lock`. An object store has no locks, so there it is a lease:
+
+    lock/<number>.json    {"token", "pid", "host", "machine", "beat", "time", "released"}
+
+The highest number holds. To take the run over is to create the next number, which a store lets one process do ("put if
+absent"). The holder writes its file anew every few seconds, with another beat. Whoever finds the lease held watches it:
+one whose beat stands still for LEASE_SECONDS is of a dead process. No two clocks are compared.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +15,40 @@ import fcntl
 import json
 import os
 import socket
+import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from pipelines.errors import RunError, UserError
-from pipelines.shards import TEMPORARY
+from pipelines.running.machine_copy import MachineCopy
+from pipelines.running.processes import is_alive, machine
+from pipelines.running.run_folder import RunFolder, folder_at
+from pipelines.running.store import Store
+from pipelines.shards import TEMPORARY, to_json
+
+BEAT_SECONDS = 5.0
+LEASE_SECONDS = 30.0
+SHARE_SECONDS = 10.0  # between two uploads of what the driver writes as it goes
 
 
 @contextmanager
 def lock_run(run_dir: Path) -> Iterator[str]:
-    """Hold a run folder for this process alone; yields the token that its workers' commits check.
+    """Hold a run for this process alone; yields the token that its workers' commits check.
 
     Raises UserError where another process holds it, RunError where it cannot be written.
     """
+    folder = folder_at(run_dir)
+    with _lease(folder, folder.copy) if folder.copy else _file_lock(run_dir) as token:
+        yield token
+
+
+@contextmanager
+def _file_lock(run_dir: Path) -> Iterator[str]:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         file = (run_dir / "lock").open("a+")
@@ -32,14 +58,10 @@ def lock_run(run_dir: Path) -> Iterator[str]:
         ) from error
     with file:
         if not _try_lock(file):
-            raise UserError(
-                f"{run_dir} is in use by another speechmill process ({lock_owner(run_dir)}). "
-                "Wait for it, stop it, or choose another folder with --run-dir."
-            )
+            raise _in_use(str(run_dir), lock_owner(run_dir))
         token = uuid.uuid4().hex
-        owner = {"token": token, "pid": os.getpid(), "host": socket.gethostname()}
         file.truncate(0)
-        file.write(json.dumps(owner))
+        file.write(json.dumps({"token": token, "pid": os.getpid(), "host": socket.gethostname()}))
         file.flush()
         remove_leftovers(run_dir)
         yield token
@@ -59,11 +81,18 @@ def _try_lock(file: IO[str]) -> bool:
 
 def holds_lock(run_dir: Path, token: str) -> bool:
     """Tell whether the run still belongs to the process that made the token."""
+    folder = folder_at(run_dir)
+    if folder.copy:
+        return max(_numbers(folder.copy.store), default=0) == _number_of(token)
     return token in (run_dir / "lock").read_text()
 
 
 def is_locked(run_dir: Path) -> bool:
     """Tell whether a process is at work in the run folder."""
+    folder = folder_at(run_dir)
+    if folder.copy:
+        _, holder = _last(folder.copy.store)
+        return bool(holder) and not _is_over(holder) and time.time() - holder["time"] < LEASE_SECONDS
     path = run_dir / "lock"
     if not path.exists():
         return False
@@ -77,14 +106,142 @@ def is_locked(run_dir: Path) -> bool:
 
 def lock_owner(run_dir: Path) -> str:
     """Return who holds (or held) the lock, for people."""
+    folder = folder_at(run_dir)
     try:
-        owner = json.loads((run_dir / "lock").read_text())
-        return f"process {owner['pid']} on {owner['host']}"
+        owner = _last(folder.copy.store)[1] if folder.copy else json.loads((run_dir / "lock").read_text())
+        return _named(owner)
     except (OSError, ValueError, KeyError):
         return "owner unknown"
+
+
+def holder_is_here(store: Store) -> bool:
+    """Tell whether the process that holds a run in a store is at work on this machine."""
+    _, holder = _last(store)
+    return bool(holder) and not holder["released"] and is_alive(holder["machine"], holder["pid"]) is True
 
 
 def remove_leftovers(run_dir: Path) -> None:
     """Delete temporary files that killed processes left. Call only while holding the lock."""
     for path in run_dir.rglob(f"{TEMPORARY}*"):
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _lease(folder: RunFolder, copy: MachineCopy) -> Iterator[str]:
+    """Hold a run in a store: take the lease, keep it by a thread, give it back."""
+    number, holder = _take(copy.store)
+    ended = threading.Event()
+    keeper = threading.Thread(target=_keep, args=(copy.store, number, holder, ended), name="lease", daemon=True)
+    sharer = threading.Thread(target=_share, args=(copy, ended), name="share", daemon=True)
+    try:
+        keeper.start()
+        copy.clean()
+        copy.pull()
+        sharer.start()
+        yield holder["token"]
+    finally:
+        ended.set()
+        for thread in (keeper, sharer):
+            if thread.ident is not None:
+                thread.join()
+        with suppress(RunError):  # else it expires
+            copy.share()
+            if max(_numbers(copy.store), default=0) == number:
+                copy.store.write(_name(number), to_json({**holder, "released": True}))
+
+
+def _take(store: Store) -> tuple[int, dict[str, Any]]:
+    """Take the lease; returns its number, and what stands in it. Raises UserError where another process holds it."""
+    last, holder = _last(store)
+    if holder and not _is_over(holder):
+        _watch(store, last, holder)
+    number = last + 1
+    token = f"{number}.{uuid.uuid4().hex}"
+    mine = {"token": token, "pid": os.getpid(), "host": socket.gethostname(), "machine": machine(), "beat": 0}
+    mine |= {"time": time.time(), "released": False}
+    store.create(_name(number), to_json(mine))
+    there = store.read(_name(number))
+    if there is None or json.loads(there)["token"] != token or max(_numbers(store)) != number:
+        raise _in_use(store.url, _named(_last(store)[1]))  # another was sooner
+    if store.create(_name(number), to_json(mine)):
+        raise UserError(
+            f"{store.url}: the store writes a file that is to be written only if it is absent, though it is there: "
+            "two runs could not be kept apart. Choose a store with conditional writes (docs/run_folders.md)."
+        )
+    store.remove(_name(old) for old in _numbers(store) if old < number)
+    return number, mine
+
+
+def _watch(store: Store, number: int, holder: dict[str, Any]) -> None:
+    """Return once the holder is known to be dead: its beat stands still. Raises UserError as soon as it moves."""
+    print(
+        f"{store.url} is held by {_named(holder)}: waiting up to {LEASE_SECONDS:.0f} s to see whether it is alive",
+        file=sys.stderr,
+    )
+    began = time.monotonic()
+    while time.monotonic() - began < LEASE_SECONDS:
+        time.sleep(min(1.0, BEAT_SECONDS / 2))
+        last, now = _last(store)
+        if last == number and (now["released"] or _is_over(now)):
+            return
+        if last != number or now["beat"] != holder["beat"]:
+            raise _in_use(store.url, _named(now))
+
+
+def _keep(store: Store, number: int, holder: dict[str, Any], ended: threading.Event) -> None:
+    """Write the lease anew, with another beat, until the end or until another process has taken it over."""
+    while not ended.wait(BEAT_SECONDS):
+        with suppress(RunError):  # the next beat may come through; who takes the lease over meanwhile stops the workers
+            if max(_numbers(store), default=0) != number:
+                return
+            holder |= {"beat": holder["beat"] + 1, "time": time.time()}
+            store.write(_name(number), to_json(holder))
+
+
+def _share(copy: MachineCopy, ended: threading.Event) -> None:
+    """Bring what the driver writes as it goes to the store, now and then; seldom where it has grown large."""
+    pause = SHARE_SECONDS
+    while not ended.wait(pause):
+        began = time.monotonic()
+        with suppress(RunError):
+            copy.share()
+        pause = max(SHARE_SECONDS, 10 * (time.monotonic() - began))
+
+
+def _last(store: Store) -> tuple[int, dict[str, Any]]:
+    """Return the highest number and who has it; (0, {}) where the run was never held."""
+    while numbers := _numbers(store):
+        content = store.read(_name(max(numbers)))
+        if content is not None:
+            return max(numbers), json.loads(content)
+    return 0, {}
+
+
+def _numbers(store: Store) -> list[int]:
+    return [int(Path(name).stem) for name in store.list("lock") if name.endswith(".json")]
+
+
+def _name(number: int) -> str:
+    return f"lock/{number:08d}.json"
+
+
+def _number_of(token: str) -> int:
+    return int(token.partition(".")[0])
+
+
+def _is_over(holder: dict[str, Any]) -> bool:
+    """Tell whether a lease is known to be nobody's: given back, or of a dead process of this machine."""
+    if holder["released"]:
+        return True
+    return is_alive(holder["machine"], holder["pid"]) is False
+
+
+def _named(holder: dict[str, Any]) -> str:
+    return f"process {holder['pid']} on {holder['host']}"
+
+
+def _in_use(place: str, owner: str) -> UserError:
+    return UserError(
+        f"{place} is in use by another speechmill process ({owner}). "
+        "Wait for it, stop it, or choose another folder with --run-dir."
+    )
