@@ -269,8 +269,6 @@ def test_too_few_cpus_are_said_before_anything_hangs(tmp_path: Path) -> None:
     """A cluster whose CPUs another job holds: the sums, not a hang."""
     script = (
         "import ray, sys\n"
-        "from pipelines import ray_pool\n"
-        "from pipelines.errors import UserError\n"
         "head = ray.init(address='local', num_cpus=2, include_dashboard=False, log_to_driver=False)\n"
         "@ray.remote(num_cpus=1)\n"
         "class Hog:\n"
