@@ -1,8 +1,8 @@
 """What happened in a run, as it happens: one JSON line an event, in <run>/events.jsonl.
 
 The driver alone writes. Every line is flushed, so that `tail -F` shows it; the last line of a killed driver may be
-torn, and the next run begins a new one. Where a run lies in an object store, to which nothing can be appended, the
-driver's copy grows and is sent every few seconds.
+torn, and the next run begins a new one. Of a run in an object store the driver's copy grows, and is brought there as it
+does (`lock`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ class Events:
         self._lock = threading.RLock()
         self._file: BinaryIO | None = None
         self._whole = True  # whether the file ends with a line's end
-        self._changed: set[str] = set()  # files that a store does not have as they are here
 
     def listen(self, hear: Hear) -> None:
         """Call `hear(kind, fields)` with every event from now on, in the thread that tells it."""
@@ -56,29 +55,10 @@ class Events:
         known = {name: value for name, value in fields.items() if value is not None}
         line = json.dumps({"time": round(time.time(), 3), "kind": kind, **known}, ensure_ascii=False)
         with self._lock:
-            with suppress(OSError):
+            with suppress(OSError, RunError):
                 self._append(line.encode())
             for hear in self._listeners:
                 hear(kind, known)
-
-    def send(self) -> None:
-        """Bring a store up to date, where the run lies in one. What fails is tried the next time."""
-        if self._folder.copy is None:
-            return
-        with self._lock:
-            names, self._changed = self._changed, set()
-        store = self._folder.copy.store
-        while names:
-            name = names.pop()
-            try:
-                if (self._folder.path / name).is_file():
-                    store.upload(self._folder.path / name, name)
-                else:
-                    store.remove([name])
-            except RunError:
-                with self._lock:
-                    self._changed |= {name, *names}
-                return
 
     def close(self) -> None:
         """End the file."""
@@ -86,21 +66,19 @@ class Events:
             if self._file is not None:
                 self._file.close()
                 self._file = None
-        self.send()
 
     def _append(self, line: bytes) -> None:
         path = self._folder.path / FILE
         if self._file is not None and self._file.tell() + len(line) > PART_BYTES:
             self._file.close()
             self._file = None
-            self._changed |= _put_away(path)
+            self._folder.remove(_put_away(path))
         if self._file is None:
             self._file = path.open("ab", buffering=0)
             self._whole = ends_whole(path)
         data = line + b"\n" if self._whole else b"\n" + line + b"\n"
         self._whole = False  # on a full disk a part of it may be written
         self._whole = self._file.write(data) == len(data)
-        self._changed.add(FILE)
 
 
 def ends_whole(path: Path) -> bool:
@@ -117,15 +95,12 @@ def parts_of(folder: Path) -> list[Path]:
     return sorted(folder.glob("events-*.jsonl"))
 
 
-def _put_away(path: Path) -> set[str]:
-    """Give a full file a number, and remove the oldest where there are many; returns the names that changed."""
+def _put_away(path: Path) -> list[str]:
+    """Give a full file a number; returns the oldest ones, where there are too many."""
     parts = parts_of(path.parent)
     last = int(parts[-1].stem.partition("-")[2]) if parts else 0
-    full = path.rename(path.with_name(f"events-{last + 1:06d}.jsonl"))
-    oldest = parts[: max(len(parts) + 1 - PARTS, 0)]
-    for part in oldest:
-        part.unlink()
-    return {full.name, *(part.name for part in oldest)}
+    path.rename(path.with_name(f"events-{last + 1:06d}.jsonl"))
+    return [part.name for part in parts[: max(len(parts) + 1 - PARTS, 0)]]
 
 
 def parse(data: bytes) -> Iterator[dict[str, Any]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +27,7 @@ from pipelines.shards import TEMPORARY, digest_file, write_atomically
 LIMIT = "SPEECHMILL_COPY_GIB"  # how much of shards a machine keeps of one run
 LIMIT_GIB = 20.0
 LOOK_SHARE = 50  # the bound is looked at when a process has added a fiftieth of it
-SHARED = ("progress.json", "events.jsonl")  # what the driver writes as it goes, beside what publish notes
+SHARED = re.compile(r"progress\.json|events(-\d+)?\.jsonl")  # what the driver writes as it goes, beside publish's notes
 UNKNOWN_SECONDS = 86_400  # after which what a process of another machine left in this folder is taken for dead
 
 
@@ -54,7 +55,7 @@ class MachineCopy:
             have = self._listing()
             wanted = {name: stat for name, stat in there.items() if _is_brought(name, rows, shared)}
             new = [name for name, stat in wanted.items() if have.get(name) != stat or not (self.path / name).is_file()]
-            gone = [name for name in self._files() if name not in there and name not in SHARED]
+            gone = [name for name in self._files() if name not in there and not SHARED.fullmatch(name)]
             for name in gone:
                 (self.path / name).unlink(missing_ok=True)
             if new:
@@ -65,12 +66,14 @@ class MachineCopy:
 
     def share(self) -> None:
         """Bring what the driver writes here as it goes to the store, as far as it has changed."""
-        for path in [*(self.path / name for name in SHARED), *(self.path / "publish").glob("*.jsonl")]:
-            if path.is_file() and self._shared.get(path) != (stamp := (path.stat().st_size, path.stat().st_mtime_ns)):
-                name = str(path.relative_to(self.path))
-                self.store.write(name, path.read_bytes())
-                self.note({name: stamp[0]})
-                self._shared[path] = stamp
+        told = [path for path in self.path.iterdir() if SHARED.fullmatch(path.name)]
+        for path in [*told, *(self.path / "publish").glob("*.jsonl")]:
+            with suppress(FileNotFoundError):  # a full file of events was just given its number
+                if self._shared.get(path) != (stamp := (path.stat().st_size, path.stat().st_mtime_ns)):
+                    name = str(path.relative_to(self.path))
+                    self.store.write(name, path.read_bytes())
+                    self.note({name: stamp[0]})
+                    self._shared[path] = stamp
 
     def size(self, name: str) -> int | None:
         """Return the size of one of the run's files, as last listed or, where that was never done, as it is now."""
@@ -197,7 +200,7 @@ def limit_bytes() -> float:
 def _is_brought(name: str, rows: bool, shared: bool) -> bool:
     if name.startswith(("lock/", "answers/")) or Path(name).name.startswith(TEMPORARY):
         return False
-    return (shared or name not in SHARED) and (rows or name.endswith((".json", ".jsonl")))
+    return (shared or not SHARED.fullmatch(name)) and (rows or name.endswith((".json", ".jsonl")))
 
 
 @contextmanager

@@ -19,17 +19,15 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from pipelines.errors import RunError
 from pipelines.graph import Unit
 from pipelines.running.business import WINDOW_SECONDS, Business
 from pipelines.running.events import Events
 from pipelines.running.run_folder import RunFolder
-from pipelines.shards import Record, to_json
+from pipelines.shards import Record, to_json, write_atomically
 
 LINE_SECONDS = 10  # between two lines on a pass where there is no terminal
-FILE_SECONDS = 0.5  # between two writings of the file, at least
-WRITING_SHARE = 0.02  # of the time may go into writing it: where a call takes 0.1 s, it is written every 5 s
-ALIVE_SECONDS = 5  # between two writings where nothing changes
+FILE_SECONDS = 0.5  # between two writings of the file
+ALIVE_SECONDS = 5  # the same, where nothing changes
 FILE = "progress.json"
 
 
@@ -122,7 +120,8 @@ class Progress:
     """Tells how a run goes, by the units that are done and by its events.
 
     A thread of its own prints and writes, so that the work never waits for a terminal or a slow file system. Nothing is
-    written before the event run_started, which only the process tells that holds the run.
+    written before the event run_started, which only the process tells that holds the run. Of a run in an object store
+    the driver's copy is written, and brought there now and then (`lock`).
     """
 
     def __init__(self, folder: RunFolder, console: Console, events: Events) -> None:
@@ -137,7 +136,7 @@ class Progress:
         self._started: float | None = None  # unix seconds
         self._code: int | None = None
         self._changed = False
-        self._next_write = self._next_sign = 0.0
+        self._written = 0.0
         self._live: Live | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._tell_on, name="progress", daemon=True)
@@ -210,7 +209,7 @@ class Progress:
             self._live.stop()
         with self._lock:
             self._code = code
-        self._write(time.monotonic())
+        self._write()
         self._events.close()
 
     def told(self) -> dict[str, Any]:
@@ -257,8 +256,8 @@ class Progress:
             now = time.monotonic()
             if not self._console.is_terminal:
                 self._say(now)
-            if now >= (self._next_write if self._changed else self._next_sign):
-                self._write(now)
+            if self._changed or now - self._written > ALIVE_SECONDS:
+                self._write()
 
     def _say(self, now: float) -> None:
         """Print a line on each pass at work of which none was printed for a while."""
@@ -272,17 +271,14 @@ class Progress:
                 state.said = now
                 self._console.print(f"{key:<18} {describe(state.told(now))}", markup=False)
 
-    def _write(self, now: float) -> None:
+    def _write(self) -> None:
         told = self.told()
         if not self._passes:  # nothing was to do: what there was to do the last time is still of interest
             told["passes"] = read_progress(self._folder.path)
         self._changed = False
-        with suppress(OSError, RunError):  # it only tells; a full disk shows itself where it matters
-            self._folder.write(FILE, to_json(told))
-        self._events.send()
-        took = time.monotonic() - now
-        self._next_write = now + max(FILE_SECONDS, took / WRITING_SHARE)
-        self._next_sign = now + max(ALIVE_SECONDS, took / WRITING_SHARE)
+        self._written = time.monotonic()
+        with suppress(OSError):  # it only tells; a full disk shows itself where it matters
+            write_atomically(self._folder.path / FILE, to_json(told))
 
 
 def describe(now: Mapping[str, Any]) -> str:

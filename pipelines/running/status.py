@@ -12,16 +12,29 @@ from rich.live import Live
 from rich.text import Text
 
 from pipelines.errors import UserError
+from pipelines.recipe import load_recipe
 from pipelines.running.events import FILE as EVENTS_FILE
 from pipelines.running.events import TAIL_BYTES, parse
 from pipelines.running.lock import is_locked, lock_owner
+from pipelines.running.places import folder_of, url_of
 from pipelines.running.progress import FILE, describe, describe_run, describe_usage, format_seconds
-from pipelines.running.run_folder import RunFolder
+from pipelines.running.run_folder import RunFolder, folder_at, open_run_folder, open_url
 
 REMARKABLE = ("worker_died", "shard_retried", "shard_quarantined", "straggler_reissued", "node_left", "node_joined")
 SHOWN = 5  # of those
 SILENT_SECONDS = 60  # a driver writes every few seconds
 ENDS = {0: "done", 3: "done but for shards in quarantine"}
+
+
+def run_at(place: str, run_dir: str | None) -> RunFolder:
+    """Return the run that a folder, a URL or a recipe names; nothing of it is brought here.
+
+    A folder's own recipe is not read: it may name files that this machine has not.
+    """
+    if url := url_of(place):
+        return open_url(url)
+    path = folder_of(place)
+    return folder_at(path.absolute()) if path.is_dir() else open_run_folder(load_recipe(path, (), run_dir))
 
 
 def look(folder: RunFolder) -> dict[str, Any]:
