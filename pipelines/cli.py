@@ -84,7 +84,7 @@ def _execute(recipe: Recipe, step: str | None, workers: int | None, address: str
         console.print("")
         print_funnel(console, measure(outputs), recipe.run_path)
     else:
-        console.print(f"{step} is done: {recipe.run_path / step}")
+        console.print(f"{step} is done: {recipe.run_place}/{step}")
     if shards := quarantined(outputs):
         named = ", ".join(shards[:5]) + (", ..." if len(shards) > 5 else "")
         raise Quarantined(
@@ -195,7 +195,7 @@ def repair(
     """
     from pipelines.repair import note, plan_repair, told
 
-    recipe = load_run(where, run_dir=run_dir)
+    recipe = load_run(where, run_dir=run_dir, rows=True)
     planned, named = plan_repair(recipe, rows, voice, seed)
     if planned is None:
         typer.echo(f"Nothing to do: {len(named):,} rows are like that, and made so already.")
@@ -365,7 +365,7 @@ def publish(
     """
     from pipelines.publish import publishing
 
-    recipe = load_run(where, run_dir=run_dir)
+    recipe = load_run(where, run_dir=run_dir, rows=True)
     publishing.check_repo(repo)
     if dry_run:
         typer.echo("\n".join(publishing.dry_run(recipe, repo, allow or [])))

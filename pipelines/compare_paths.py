@@ -18,6 +18,7 @@ from pipelines.errors import RunError, UserError
 from pipelines.graph import Outputs
 from pipelines.recipe import Recipe
 from pipelines.row import user_turns
+from pipelines.running.run_folder import open_run_folder
 from pipelines.speech_options import WHISPERSPEECH, PathLimits
 from pipelines.steps.tts import draw_seed, exact_sums, load_engines
 from quantize import load_tokenizer
@@ -109,6 +110,7 @@ def _speakers(recipe: Recipe) -> set[str]:
 def _requests(recipe: Recipe, outputs: Outputs) -> list[Request]:
     """Return the first user messages of a sample of the kept rows, by a hash of their ids."""
     tts, wanted = recipe.tts, recipe.tts.compare_paths.rows
+    open_run_folder(recipe).pull(rows=True)
     rows: list[tuple[bytes, str, list[dict[str, str]]]] = []
     for shard in outputs.shards("filter"):
         table = pq.read_table(recipe.run_path / shard.path, columns=["id", "messages"])

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.graph import Outputs
+from pipelines.running.run_folder import folder_at
 from pipelines.shards import Counts, Record
 
 ROW_STEPS = ("read", "read.speech", "filter", "answer", "tts", "tts.augment", "quantize", "noise", "noise.chats")
@@ -157,6 +158,8 @@ def print_funnel(console: Console, funnel: Funnel, run_dir: Path) -> None:
     """Print what a finished run made and where it lies."""
     print_steps(console, funnel)
     console.print(f"\nspeech: {funnel.seconds / 3600:.2f} hours, {funnel.tokens:,} sound tokens\n", soft_wrap=True)
+    folder = folder_at(run_dir)
+    folder.bring("mixture.json")
     lock = json.loads((run_dir / "mixture.json").read_text())
     mixed = Table("mixture", "part", "percent", "quota", "chosen", "available", box=None, pad_edge=False)
     for column in mixed.columns[2:]:
@@ -178,14 +181,16 @@ def print_funnel(console: Console, funnel: Funnel, run_dir: Path) -> None:
     refusals = lock["refusals"]
     console.print(
         f"\nrefusals: {refusals['rows']} of {refusals['of']:,} rows = {refusals['share']:.3%} "
-        f"(ceiling {refusals['ceiling']:.3%})\n\ndataset: {run_dir / 'dataset'}",
+        f"(ceiling {refusals['ceiling']:.3%})\n\ndataset: {folder.place}/dataset",
         soft_wrap=True,
     )
     first = next(iter(lock["mixtures"]))
-    split = next(iter((run_dir / "dataset" / first).iterdir())).name.partition("-")[0]
+    split = Path(folder.names(f"dataset/{first}")[0]).name.partition("-")[0]
+    what = f"'{folder.place}/dataset', '{first}', split='{split}'"
+    if folder.copy:
+        what = f"'parquet', data_files='{folder.place}/dataset/{first}/*.parquet', split='train'"
     console.print(
-        f'load it: {sys.executable} -c "import datasets; '
-        f"print(datasets.load_dataset('{run_dir / 'dataset'}', '{first}', split='{split}')[0])\"",
+        f'load it: {sys.executable} -c "import datasets; print(datasets.load_dataset({what})[0])"',
         soft_wrap=True,
         markup=False,
     )

@@ -243,6 +243,11 @@ class Recipe(Options):
         return url_of(self.run_dir)
 
     @property
+    def run_place(self) -> str:
+        """Where the run lies, for people."""
+        return self.run_url or str(self.run_path)
+
+    @property
     def run_path(self) -> Path:
         """The run folder, absolute; of a run in an object store, this machine's copy of it."""
         if self.run_url:

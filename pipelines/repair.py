@@ -24,7 +24,8 @@ from pipelines.recipe import Recipe
 from pipelines.repair_options import FILE, Repair, RepairedRow, changes_of, noted_repairs, tokens_before
 from pipelines.row import ROW, UTTERANCE
 from pipelines.running.lock import lock_run
-from pipelines.shards import read_table, to_json, write_atomically
+from pipelines.running.run_folder import open_run_folder
+from pipelines.shards import read_table, to_json
 from pipelines.speech_options import WHISPERSPEECH, Tts
 from pipelines.steps import passes_for
 from pipelines.steps.tts import delivery_of
@@ -225,4 +226,4 @@ def note(recipe: Recipe, repair: Repair) -> None:
     """Note a repair beside the run: every later run of the recipe in this folder makes it too."""
     with lock_run(recipe.run_path):
         noted: list[dict[str, Any]] = [*noted_repairs(recipe.run_path), repair.model_dump(mode="json")]
-        write_atomically(recipe.run_path / FILE, to_json({"repairs": noted}))
+        open_run_folder(recipe).write(FILE, to_json({"repairs": noted}))

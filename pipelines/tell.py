@@ -70,10 +70,8 @@ def status(
     """
     from pipelines.running import status as told
     from pipelines.running.progress import make_console
-    from pipelines.running.run_folder import folder_at
 
-    here = (where / "recipe.json").is_file() and run_dir is None  # a recipe may name files that this machine has not
-    folder = folder_at(where.resolve() if here else load_run(where, run_dir=run_dir).run_path)
+    folder = told.run_at(str(where), run_dir)
     console = make_console()
     if watch:
         raise typer.Exit(told.watch(lambda: told.look(folder), console, every, json_))
@@ -91,7 +89,7 @@ def verify(where: RunPath, run_dir: RunDir = None) -> None:
     from pipelines.verify import verify as check
 
     console = make_console()
-    promises = check(open_run(load_run(where, run_dir=run_dir).run_path))
+    promises = check(open_run(load_run(where, run_dir=run_dir, rows=True).run_path))
     for promise in promises:
         console.print(
             f"{'BROKEN' if promise.broken else 'kept  '}  {promise.name} ({promise.checked:,} checked)", markup=False
@@ -131,10 +129,10 @@ def funnel(where: RunPath, run_dir: RunDir = None) -> None:
     from pipelines.samples import print_explained
     from pipelines.steps import PASSES
 
-    recipe = load_run(where, run_dir=run_dir)
+    recipe = load_run(where, run_dir=run_dir, rows=True)
     plans, outputs = plan_run(recipe, PASSES)
     if not outputs.has("read"):
-        raise UserError(f"{recipe.run_path} has read nothing yet: run the recipe first")
+        raise UserError(f"{recipe.run_place} has read nothing yet: run the recipe first")
     console = make_console()
     print_explained(console, measure(outputs), recipe.run_path)
     stale = [(plan.key, u.why) for plan in plans if plan.waits_for is None for u in plan.units if u.state == "stale"]
@@ -157,15 +155,18 @@ def report(
     """
     from pipelines.report.page import write_page
     from pipelines.report.seen import look_at
+    from pipelines.running.run_folder import open_run_folder
     from pipelines.shards import write_atomically
 
-    seen = look_at(load_run(where, run_dir=run_dir))
-    path = out or seen.folder / "report.html"
-    if path.is_dir():
-        raise UserError(f"--out {path} is a folder: name the file")
-    page = write_page(seen)
+    seen = look_at(load_run(where, run_dir=run_dir, rows=True))
+    if out and out.is_dir():
+        raise UserError(f"--out {out} is a folder: name the file")
+    page, path = write_page(seen), out or f"{seen.recipe.run_place}/report.html"
     try:
-        write_atomically(path, page)
+        if out:
+            write_atomically(out, page)
+        else:
+            open_run_folder(seen.recipe).write("report.html", page)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
     typer.echo(f"{path}: {len(page) / 1e6:.1f} MB")
@@ -196,7 +197,7 @@ def look(
     from pipelines.report.seen import look_at
     from pipelines.running.progress import make_console
 
-    seen = look_at(load_run(where, run_dir=run_dir))
+    seen = look_at(load_run(where, run_dir=run_dir, rows=True))
     wanted = Wanted(task, rule, grep, source, voice)
     check(seen, wanted)
     found = find(seen, wanted, rows)
@@ -235,7 +236,7 @@ def explain(
     from pipelines.life import explain_row
     from pipelines.life_told import told
 
-    life = explain_row(load_run(where, run_dir=run_dir), row_id)
+    life = explain_row(load_run(where, run_dir=run_dir, rows=True), row_id)
     for line in [json.dumps(life, indent=1, ensure_ascii=False)] if json_ else told(life):
         typer.echo(line)
 

@@ -42,7 +42,7 @@ def tell_plan(
         told = {"run": str(recipe.run_path), "states": [_state(plan) for plan in plans]}
         print(json.dumps({**told, "estimate": as_json(found) if found else None}, indent=1, ensure_ascii=False))
         return
-    console.print(f"run folder: {recipe.run_path}", markup=False)
+    console.print(f"run folder: {recipe.run_place}", markup=False)
     table = Table("step", "shards", "done", "stale", "to do", "rows", "why", box=None, pad_edge=False)
     for plan in plans:
         table.add_row(*_row(plan))
