@@ -40,6 +40,7 @@ from pipelines.rules import RULES, AnswerRule, Filter, LengthRule
 from pipelines.running.places import copy_path, folder_of, url_of
 from pipelines.speech_options import PathLimits, Tts
 from pipelines.voice_options import Augment, Voice
+from pipelines.worker_options import StepWorkers, Workers
 from tts.openai_speech_options import OpenAISpeechOptions
 from tts.plausible import Plausible
 from tts.whisperspeech_options import WhisperSpeechOptions
@@ -57,6 +58,7 @@ PLACES: dict[str, Any] = {
     "run_dir": True,
     "root": True,
     "plan": True,
+    "workers": True,
     "tts": {
         "whisperspeech": {"t2s", "s2a", "vocoder", "speakers"},
         "openai_speech": {"base_url", "api_key_env"},
@@ -97,6 +99,7 @@ class Recipe(Options):
     mix: Mix
     export: Export = Export()
     plan: Planning = Planning()
+    workers: Workers = Workers()
     repairs: tuple[Repair, ...] = Field(
         (), description=f"rows that `speechmill repair` made again; those of <run>/{REPAIRS} are added"
     )
@@ -121,6 +124,16 @@ class Recipe(Options):
                 raise ValueError(
                     f"repairs: {len(repair.rows)} rows (where {repair.where}) are spoken by {repair.voice!r}, which is "
                     f"no voice of tts.voices; {nearest(repair.voice, voices)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _ceilings_have_a_file_system(self) -> Recipe:
+        for name, options in self.llms.items():
+            if self.run_url and (options.most_requests, options.most_tokens) != (None, None):
+                raise ValueError(
+                    f"llms.{name}: most_requests and most_tokens are counted in one file that all workers lock, and "
+                    f"{self.run_url} is no file system: give the run a folder that every worker sees, or leave them out"
                 )
         return self
 
@@ -426,6 +439,8 @@ def _explain(place: tuple[int | str, ...], message: str, kind: str) -> str:
 
 def _names_at(place: tuple[int | str, ...]) -> list[str]:
     """Return the names of the options that a key path leads to; none where it leads to no options."""
+    if place[:1] == ("workers",) and len(place) > 1:
+        return list(StepWorkers.model_fields)
     published = Published if "sources" in place else PublishedStage
     models: dict[str, Any] = {
         "sources": Source, "mixtures": Mixture, "published": published, "voices": Voice, "augment": Augment,

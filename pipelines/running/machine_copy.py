@@ -27,7 +27,7 @@ from pipelines.shards import TEMPORARY, digest_file, write_atomically
 LIMIT = "SPEECHMILL_COPY_GIB"  # how much of shards a machine keeps of one run
 LIMIT_GIB = 20.0
 LOOK_SHARE = 50  # the bound is looked at when a process has added a fiftieth of it
-SHARED = re.compile(r"progress\.json|events(-\d+)?\.jsonl")  # what the driver writes as it goes, beside publish's notes
+SHARED = re.compile(r"progress\.json|events(-\d+)?\.jsonl|publish/[^/]+\.jsonl")  # what is written as a command goes
 UNKNOWN_SECONDS = 86_400  # after which what a process of another machine left in this folder is taken for dead
 
 
@@ -38,7 +38,7 @@ class MachineCopy:
         self.path = path
         self.store = store
         self.sizes: dict[str, int] | None = None  # of all files of the run, once listed
-        self._shared: dict[Path, tuple[int, int]] = {}  # size and time of what was brought to the store
+        self._shared: dict[str, tuple[int, int]] = {}  # size and time of what was brought to the store
         self._added: int | None = None  # bytes since the bound was looked at
 
     def pull(self, rows: bool = False, shared: bool = True) -> None:
@@ -60,20 +60,23 @@ class MachineCopy:
                 (self.path / name).unlink(missing_ok=True)
             if new:
                 self.store.each(self._bring, new)
+            for name in filter(SHARED.fullmatch, wanted):
+                about = (self.path / name).stat()
+                self._shared[name] = (about.st_size, about.st_mtime_ns)
             now = {name: stat for name, stat in {**have, **wanted}.items() if name in there}
             if now != have:
                 write_atomically(self.path / ".listing.json", json.dumps(now).encode())
 
     def share(self) -> None:
         """Bring what the driver writes here as it goes to the store, as far as it has changed."""
-        told = [path for path in self.path.iterdir() if SHARED.fullmatch(path.name)]
-        for path in [*told, *(self.path / "publish").glob("*.jsonl")]:
-            with suppress(FileNotFoundError):  # a full file of events was just given its number
-                if self._shared.get(path) != (stamp := (path.stat().st_size, path.stat().st_mtime_ns)):
-                    name = str(path.relative_to(self.path))
-                    self.store.write(name, path.read_bytes())
-                    self.note({name: stamp[0]})
-                    self._shared[path] = stamp
+        paths = [*self.path.glob("*.json*"), *self.path.glob("publish/*.jsonl")]
+        for name in filter(SHARED.fullmatch, (str(path.relative_to(self.path)) for path in paths)):
+            with suppress(FileNotFoundError):  # a full file of events gets another name
+                about = (self.path / name).stat()
+                if self._shared.get(name) != (stamp := (about.st_size, about.st_mtime_ns)):
+                    self.store.write(name, (self.path / name).read_bytes())
+                    self.note({name: about.st_size})
+                    self._shared[name] = stamp
 
     def size(self, name: str) -> int | None:
         """Return the size of one of the run's files, as last listed or, where that was never done, as it is now."""

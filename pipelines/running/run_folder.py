@@ -164,7 +164,11 @@ def folder_at(path: Path) -> RunFolder:
 
 @lru_cache(maxsize=8)
 def _copied(path: Path, url: str) -> RunFolder:
+    from answers.store import kept_elsewhere
+    from pipelines.running.answers_between import AnswersBetween
     from pipelines.running.machine_copy import MachineCopy
     from pipelines.running.store import store_at
 
-    return RunFolder(path, MachineCopy(path, store_at(url)))
+    store = store_at(url)
+    kept_elsewhere(path / "answers", AnswersBetween(path, store))
+    return RunFolder(path, MachineCopy(path, store))
