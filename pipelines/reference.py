@@ -23,6 +23,7 @@ from pipelines.rules import RULES, Filter
 from pipelines.speech_options import PathLimits, Tts
 from pipelines.tasks import TASKS
 from pipelines.voice_options import Augment, Voice
+from pipelines.worker_options import NAMES, StepWorkers, Workers
 from quantize import TOKENIZERS
 from tts import ENGINES
 from tts.openai_speech_options import OpenAISpeechOptions
@@ -34,7 +35,8 @@ SECTIONS: dict[str, Any] = {
     "tts.voices": Voice, "tts.augment": Augment, "tts.whisperspeech": WhisperSpeechOptions,
     "tts.openai_speech": OpenAISpeechOptions, "tts.compare_paths": PathLimits, "quantize": Quantize, "noise": Noise,
     "noise.ladder": Ladder, "noise.refusals": Refusals,
-    "mix": Mix, "mix.mixtures": Mixture, "export": Export, "plan": Planning, "repairs": Repair,
+    "mix": Mix, "mix.mixtures": Mixture, "export": Export, "plan": Planning, "workers": Workers,
+    "workers.tts": StepWorkers, "repairs": Repair,
 }  # fmt: skip
 MOST_SHOWN = 10  # items of a default
 
@@ -55,6 +57,8 @@ def reference(only: str | None = None) -> Iterator[str]:
                 yield f"  engines: {', '.join(ENGINES)}"
             if name == "quantize":
                 yield f"  tokenizers: {', '.join(TOKENIZERS)}"
+            if name == "workers":
+                yield f"  <step>, as workers.tts: {', '.join(NAMES)}"
             yield ""
 
 

@@ -1,99 +1,126 @@
-"""Ray, and its only import: a pool of workers that perform units over fixed shards.
+"""Ray, and its only import beside that of its metrics: workers are actors, what becomes of them is told to the pool.
 
-Ray Core actors rather than Ray Data: a unit is committed by rename and found again by content, so
-Ray has nothing to remember. A worker that dies is replaced and its unit given out again.
+Ray Core actors rather than Ray Data: a unit is committed by rename and found again by content, so Ray has nothing to
+remember. The recipe crosses to the workers once; texts and sound never do, workers read and write shards.
 """
 
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import os
+import queue
 import signal
 import socket
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import (
+    ActorUnavailableError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    RuntimeEnvSetupError,
+)
 
+import pipelines
 from pipelines.errors import RunError, UserError
-from pipelines.running.runner import Executor, Order, perform
+from pipelines.recipe import Recipe
+from pipelines.running.pool import USUAL, Died, Done, Event, Failed, Node, Pool, Ready, Times, Work
+from pipelines.running.quarantine import quarantine
+from pipelines.running.room import Kind, Room
+from pipelines.running.runner import Order, Tell, perform
+from pipelines.running.waiting import Task
+from pipelines.running.worker_log import last_lines, name_lines, naming_lines
 from pipelines.shards import Record
 
-TRIES = 4  # of a unit whose worker dies
-START_SECONDS = 180
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "POLARS_MAX_THREADS": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # without a share of a GPU a worker sees none: all would take it whole
 }
+JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set where `ray job submit` runs us: what the job brings to its workers
+PACKAGES = ("pipelines", "filters", "answers", "tts", "quantize", "noise")
+SENT = [field.name for field in fields(Order) if field.name != "recipe"]
 
 
 @ray.remote(max_restarts=0)
 class _Worker:
     """One process that keeps its engines loaded from unit to unit."""
 
-    def __init__(self) -> None:
+    def __init__(self, recipe: Recipe, work: Work) -> None:
         gc.set_threshold(100_000)  # columns as lists make many objects and no cycles: a tenth of the time went there
+        name_lines()
+        self._recipe = recipe
+        self._work = work
 
-    def ready(self) -> int:
-        return os.getpid()
+    def ready(self) -> tuple[int, str, str]:
+        """Return the process, its node and the file of what it logs."""
+        return os.getpid(), ray.get_runtime_context().get_node_id(), os.path.realpath("/proc/self/fd/2")
 
-    def perform(self, order: Order) -> Record:
-        return perform(order)
+    def perform(self, sent: dict[str, Any], give_up: str | None) -> Record:
+        order = Order(self._recipe, **sent)
+        with naming_lines(order.key, order.unit.name):
+            record = self._work(order) if give_up is None else quarantine(order, give_up)
+        return replace(record, made_of={})  # the driver knows it, and it may be large
 
 
 @contextmanager
-def ray_pool(workers: int | None, address: str | None) -> Iterator[Executor]:
-    """Start (or join) Ray with a pool of workers, one CPU each; yields what performs orders.
+def ray_pool(
+    workers: int | None, address: str | None, tell: Tell, work: Work = perform, times: Times = USUAL
+) -> Iterator[Pool]:
+    """Start (or join) Ray; yields the pool that performs orders on it.
 
     Args:
-        workers: how many; None for one on each CPU.
-        address: of a running cluster; None for this machine alone.
+        workers: how many at most; None for as many as there is room for.
+        address: of a running cluster; None for this machine alone, or for the cluster whose job this is.
+        work: what workers do.
     Raises UserError where the CPUs do not suffice, with the sums.
     """
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    pool = _Pool(_start(workers, address))
+    _start(workers, "auto" if address is None and JOB in os.environ else address)
     signal.signal(signal.SIGTERM, on_sigterm)  # ray.init puts in a handler of its own
     try:
-        yield pool.perform_all
+        yield Pool(_RayCluster(work), tell, workers, times)
     finally:
         ray.shutdown()
 
 
-def _start(workers: int | None, address: str | None) -> int:
-    """Connect to Ray; return how many workers its CPUs allow."""
+def _start(workers: int | None, address: str | None) -> None:
+    """Connect to Ray."""
     os.environ.update(ENVIRONMENT)
-    cpus = len(os.sched_getaffinity(0))
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
+        cpus = len(os.sched_getaffinity(0))
         if workers and workers > cpus:
             print(f"{workers} workers of 1 CPU each want {workers} CPUs; this machine has {cpus}, which they share.")
         ray.init(address="local", num_cpus=workers or cpus, include_dashboard=False, **quiet)
-        return workers or cpus
+        return
     _check_address(address)
     try:
-        ray.init(address=address, runtime_env={"env_vars": ENVIRONMENT}, **quiet)
+        ray.init(address=address, runtime_env=_brought(), **quiet)
     except ConnectionError as error:
         raise UserError(
             f"--address {address}: no Ray cluster answers ({error}). Start one, or leave it out."
         ) from error
     total = int(ray.cluster_resources().get("CPU", 0))
     free = int(ray.available_resources().get("CPU", 0))
-    wanted = workers or free
-    if wanted > free or not free:
+    if (workers or 0) > free or (total and not free):
         ray.shutdown()
+        wanted = workers or 1
         raise UserError(
-            f"--workers {workers or 'default'}: {max(wanted, 1)} workers of 1 CPU each want {max(wanted, 1)} CPUs; "
+            f"--workers {workers or 'default'}: {wanted} workers of 1 CPU each want {wanted} CPUs; "
             f"the cluster at {address} has {total}, of which {free} are free. "
             f"Ask for at most {free}, or wait for its other jobs."
         )
-    return wanted
 
 
 def _check_address(address: str) -> None:
@@ -107,78 +134,108 @@ def _check_address(address: str) -> None:
         raise UserError(f"--address {address}: nothing answers there ({error}). Is the cluster up?") from error
 
 
-class _Pool:
-    """Workers of one CPU each, and a share of a GPU while a pass needs it."""
+def _brought() -> dict[str, Any]:
+    """Return what workers are given: settings, and our packages, so that nodes need only what they depend on.
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._gpus = 0.0
-        self._key = ""  # of the pass whose models the workers hold on their GPUs
-        self._idle: list[Any] = []
+    A job has brought its own; what it sets stays.
+    """
+    if JOB in os.environ:
+        given = json.loads(os.environ[JOB]).get("runtime_env", {}).get("env_vars", {})
+        return {"env_vars": {name: value for name, value in ENVIRONMENT.items() if name not in given}}
+    root = Path(pipelines.__path__[0]).parent
+    packages = [str(root / name) for name in PACKAGES]
+    return {"env_vars": ENVIRONMENT, "py_modules": packages, "excludes": ["__pycache__"]}
 
-    def perform_all(self, orders: Sequence[Order]) -> Iterator[tuple[Order, Record]]:
-        """Give out the orders of a pass to idle workers; yield each as it is done."""
-        if not orders:
-            return
-        workers = min(self._use_gpus(orders[0]), len(orders), orders[0].most_workers or len(orders))
-        waiting = [replace(order, workers=workers) for order in reversed(orders)]
-        deaths: Counter[str] = Counter()
-        running: dict[Any, tuple[Any, Order]] = {}
-        self._grow(workers)
-        while waiting or running:
-            while waiting and self._idle and len(running) < workers:
-                worker, order = self._idle.pop(), waiting.pop()
-                running[worker.perform.remote(order)] = (worker, order)
-            (done, *_), _ = ray.wait(list(running))
-            worker, order = running.pop(done)
-            try:
-                record = ray.get(done)
-            except RayActorError as error:
-                deaths[order.unit.name] += 1
-                if deaths[order.unit.name] >= TRIES:
-                    raise RunError(
-                        f"{order.key} {order.unit.name}: its worker died {TRIES} times ({str(error).splitlines()[0]}). "
-                        "Out of memory is the usual cause: use fewer --workers or a smaller read.rows_per_shard."
-                    ) from error
-                waiting.append(order)
-                self._grow(len(self._idle) + 1)
-                continue
-            except RayTaskError as error:
-                raise error.cause from error
-            self._idle.append(worker)
-            yield order, record
 
-    def _use_gpus(self, order: Order) -> int:
-        """Let workers have as much of a GPU each as a pass wants; return how many there may be.
+class _RayCluster:
+    """Workers as actors of the cluster that this process has joined; `pool.Cluster` says what it does."""
 
-        Others are ended first: they would hold the CPUs that the new ones wait for, or GPU memory with models of
-        another pass. Raises UserError where no GPU has room.
-        """
-        gpus, key = order.gpus, order.key if order.gpus else ""
-        if (gpus, key) != (self._gpus, self._key):
-            for worker in self._idle:
-                ray.kill(worker)
-            self._idle, self._gpus, self._key = [], gpus, key
-        if not gpus:
-            return self._size
-        total = ray.cluster_resources().get("GPU", 0)
-        fit = int(total) * int(1 / gpus) if gpus <= 1 else int(total / gpus)
-        if not fit:
-            raise UserError(
-                f"{key}.gpus: workers of {gpus:g} GPUs each want {gpus:g}; this cluster has {total:g}. "
-                f"Set {key}.gpus=0 to compute on CPUs."
-            )
-        return min(self._size, fit)
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._actors: dict[str, Any] = {}
+        self._logs: dict[str, Path] = {}
+        self._events: queue.SimpleQueue[tuple[str, Task | None, Future[Any]]] = queue.SimpleQueue()
+        self._recipes: dict[int, tuple[Recipe, Any]] = {}  # by identity: recipes are large to compare
 
-    def _grow(self, idle: int) -> None:
-        """Start workers until this many are idle, and wait until they run."""
-        options = {"num_cpus": 1, "num_gpus": self._gpus}
-        new = [_Worker.options(**options).remote() for _ in range(idle - len(self._idle))]  # type: ignore[attr-defined]
+    def start(self, worker: str, kind: Kind, recipe: Recipe) -> None:
+        """Start an actor."""
+        needs = kind.needs
+        options: dict[str, Any] = {"num_cpus": needs.cpus, "num_gpus": needs.gpus}
+        if needs.memory_bytes:
+            options["memory"] = needs.memory_bytes
+        _, put = self._recipes.setdefault(id(recipe), (recipe, None))
+        if put is None:
+            put = ray.put(recipe)
+            self._recipes[id(recipe)] = recipe, put
+        actor = _Worker.options(**options).remote(put, self._work)  # type: ignore[attr-defined]
+        self._actors[worker] = actor
+        self._watch(actor.ready.remote(), worker, None)
+
+    def perform(self, worker: str, task: Task) -> None:
+        """Send an order."""
+        sent = {name: getattr(task.order, name) for name in SENT}
+        self._watch(self._actors[worker].perform.remote(sent, task.quarantine), worker, task)
+
+    def end(self, worker: str) -> None:
+        """Kill an actor."""
+        self._logs.pop(worker, None)
+        ray.kill(self._actors.pop(worker))
+
+    def nodes(self) -> Mapping[str, Node]:
+        """Return the nodes of the cluster that are alive."""
+        found = {}
+        for node in ray.nodes():
+            if node["Alive"]:
+                has = node["Resources"]
+                room = Room(has.get("CPU", 0.0), [1.0] * int(has.get("GPU", 0)), has.get("memory", 0.0))
+                found[node["NodeID"]] = Node(f"{node['NodeManagerHostname']}-{node['NodeID'][:6]}", room)
+        return found
+
+    def free_cpus(self) -> float:
+        """Return the CPUs that no job holds."""
+        return float(ray.available_resources().get("CPU", 0))
+
+    def next(self, seconds: float) -> Event | None:
+        """Return what happened next."""
         try:
-            ray.get([worker.ready.remote() for worker in new], timeout=START_SECONDS)
-        except GetTimeoutError as error:
-            raise RunError(
-                f"Ray started no {len(new)} workers of 1 CPU within {START_SECONDS} s; "
-                f"free CPUs: {ray.available_resources().get('CPU', 0):g} of {ray.cluster_resources().get('CPU', 0):g}."
-            ) from error
-        self._idle += new
+            worker, task, future = self._events.get(timeout=seconds) if seconds else self._events.get_nowait()
+        except queue.Empty:
+            return None
+        try:
+            result = future.result()
+        except RayTaskError as error:
+            return Failed(worker, _cause(error))
+        except RuntimeEnvSetupError as error:
+            return Failed(worker, RunError(f"Ray cannot set workers up: {error}"))
+        except RayActorError as error:
+            if error.actor_init_failed:
+                return Failed(worker, RunError(f"a worker cannot start: {error}"))
+            alone = not isinstance(error, ActorUnavailableError) and "worker process has died" in str(error)
+            return Died(worker, alone, _why(error), last_lines(self._logs.get(worker)))
+        except OutOfMemoryError as error:
+            return Died(worker, True, _why(error), last_lines(self._logs.get(worker)))
+        except RayError as error:
+            return Died(worker, False, _why(error))
+        if task is None:
+            pid, node, log = result
+            self._logs[worker] = Path(log)
+            return Ready(worker, pid, node)
+        return Done(worker, replace(result, made_of=task.order.made_of))
+
+    def _watch(self, ref: Any, worker: str, task: Task | None) -> None:
+        """Let it be known when a call has ended: without a look through all of them."""
+        ref.future().add_done_callback(lambda future: self._events.put((worker, task, future)))
+
+
+def _cause(error: RayTaskError) -> BaseException:
+    """Return what a worker's work raised."""
+    cause = error.cause
+    return cause if isinstance(cause, BaseException) else RunError(str(error))
+
+
+def _why(error: RayError) -> str:
+    """Return the line of Ray's many that says why a worker died."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = next((line for line in lines if "dead because" in line or "died because" in line), lines[0])
+    said, _, common = said.partition(" Some common causes include")
+    return said.partition(" There are some potential root causes")[0].partition("; ")[0] if common else said

@@ -20,12 +20,14 @@ from pipelines.errors import Quarantined, RunError, exit_code
 from pipelines.funnel import by_source
 from pipelines.graph import Job, Outputs, Pass, Unit, UnitPlan
 from pipelines.recipe import Recipe
+from pipelines.running.events import Events
 from pipelines.running.gpus import GpuWatch
 from pipelines.running.lock import holds_lock, lock_run
 from pipelines.running.progress import Progress
-from pipelines.running.run_folder import RunFolder
+from pipelines.running.run_folder import RunFolder, open_run_folder
 from pipelines.running.schedule import PassAtWork, Schedule
 from pipelines.shards import QUARANTINED, Counts, Record, Staged, digest_json, to_json
+from pipelines.worker_options import GIB
 
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 HERE = "driver"  # the worker that is this process, in events
@@ -49,7 +51,8 @@ class Order:
     token:    of the lock, so that a worker of a dead driver commits nothing
     least:    workers that its pass keeps while there is work for it to come
     most:     workers that may do units of its pass at once; None: as many as there are
-    workers:  that share what a server allows, where a pass asks one: never more of them at once
+    workers:  that share what a server allows, where a pass asks one
+    asks:     whether it asks a server: never more than `workers` at once then, and no unit by two of them
     priority: the highest first
     """
 
@@ -62,15 +65,8 @@ class Order:
     least: int = 0
     most: int | None = None
     workers: int = 1
+    asks: bool = False
     priority: int = 0
-
-    @property
-    def gpus(self) -> float:
-        return self.needs.gpus
-
-    @property
-    def most_workers(self) -> int | None:
-        return self.most
 
 
 class Tell(Protocol):
@@ -141,41 +137,23 @@ class InThreads:
 
 
 @contextmanager
-def executor(workers: int | None, address: str | None, tell: Tell) -> Iterator[Executor]:
+def executor(workers: int | None, address: str | None, events: Events, name: str) -> Iterator[Executor]:
     """Start what performs orders: this process for no workers, else a pool on Ray.
 
     Args:
         workers: how many; None for one on each CPU.
         address: of a running Ray cluster; None for this machine alone.
+        name: of the recipe, for Ray's metrics.
     """
     if workers == 0:
-        yield InThisProcess(tell)
+        yield InThisProcess(events.tell)
     else:
-        from pipelines.running.ray_pool import ray_pool  # imports Ray, where there is something to do
+        from pipelines.running.ray_metrics import hear_for_ray  # imports Ray, where there is something to do
+        from pipelines.running.ray_pool import ray_pool
 
-        with ray_pool(workers, address) as pool:
-            yield _Bridge(pool) if callable(pool) else pool  # until the new pool is here
-
-
-class _Bridge:
-    size = 2
-
-    def __init__(self, perform_all) -> None:  # type: ignore[no-untyped-def]
-        self._all, self._queue, self._now = perform_all, [], None  # type: ignore[var-annotated]
-
-    def submit(self, order: Order) -> None:
-        self._queue.append(order)
-
-    def wait(self) -> tuple[Order, Record]:
-        while True:
-            if self._now is None:
-                key = max(self._queue, key=lambda o: o.priority).key
-                mine = [o for o in self._queue if o.key == key]
-                self._queue = [o for o in self._queue if o.key != key]
-                self._now = iter(self._all(mine))
-            if (found := next(self._now, None)) is not None:
-                return found
-            self._now = None
+        with ray_pool(workers, address, events.tell) as pool:
+            events.listen(hear_for_ray(name))
+            yield pool
 
 
 class _Hands:
@@ -252,7 +230,7 @@ def perform(order: Order) -> Record:
     from pipelines.steps import BY_KEY  # loads the engines' packages: in workers only
 
     a_pass = BY_KEY[order.key]
-    run_dir = order.recipe.run_path
+    run_dir = open_run_folder(order.recipe).path
     staged = Staged(run_dir, lambda: holds_lock(run_dir, order.token))
     first = order.key not in _BEGUN
     _BEGUN.add(order.key)
@@ -317,7 +295,7 @@ def run(
     """
     passes = list(passes)
     ranks = {a_pass.key: rank for rank, a_pass in enumerate(passes)}
-    folder = RunFolder(recipe.run_path)
+    folder = open_run_folder(recipe)
     with writing(recipe.run_path), lock_run(recipe.run_path) as token, ExitStack() as stack:
         folder.write("recipe.json", to_json(recipe.model_dump(mode="json")))
         end = stack.enter_context(_told(progress, tell, recipe.name))
@@ -327,12 +305,16 @@ def run(
 
         def order_of(state: PassAtWork, planned: UnitPlan) -> Order:
             a_pass = state.a_pass
-            most = a_pass.most_workers(recipe)
-            share = hands.size(threads and a_pass.light) if most is None else min(most, hands.size(False))
+            size, allowed = hands.size(threads and a_pass.light), a_pass.most_workers(recipe)
+            options = recipe.workers.of(a_pass.key)
+            limits = [limit for limit in (size, allowed, options.max) if limit is not None]
             return Order(
-                *(recipe, a_pass.key, planned.unit, planned.made_of, token, Needs(gpus=a_pass.gpus(recipe))),
-                most=most,
-                workers=share,
+                *(recipe, a_pass.key, planned.unit, planned.made_of, token),
+                needs=Needs(options.cpus, a_pass.gpus(recipe), round(options.memory_gib * GIB)),
+                least=options.min,
+                most=options.max,
+                workers=min(limits),
+                asks=allowed is not None,
                 priority=ranks[a_pass.key],
             )
 
@@ -402,6 +384,7 @@ class _Finisher:
 
     def take(self, order: Order, record: Record) -> None:
         """Take in that a unit is done."""
+        self._folder.note(f"{order.key}/{order.unit.name}.json", record)
         self._progress.advance(order.key, order.unit, record)
         self._remove_spent(order.key, [order.unit.name])
 

@@ -23,6 +23,8 @@ from pipelines.steps.score import scored_again, shortens
 from quantize import AudioError, files_digest, load_tokenizer
 from quantize.tokenizer import Ids, Samples, Tokenizer, label
 
+NO_SPEECH = {"seconds": 0.0, "tokens": 0, "mask_tokens": 0}  # what a record says of its speech
+
 
 class Clip(NamedTuple):
     """A piece of an utterance's speech, as the tokenizer takes it."""
@@ -46,7 +48,7 @@ def _run(job: Job) -> Outcome:
 
     options, failed_turn = job.recipe.quantize, job.recipe.chats.failed_turn
     tokenizer = tokenizer_of(options)
-    speech = {"seconds": 0.0, "tokens": 0, "mask_tokens": 0}
+    speech = dict(NO_SPEECH)
 
     def finish(row: Row, clips: list[Clip], ids: Sequence[Ids | Exception]) -> Row:
         result, masks = with_tokens(row, clips, ids, tokenizer, options, failed_turn)
@@ -62,7 +64,12 @@ def _run(job: Job) -> Outcome:
             outcome = run_stream(job, "quantize", work.run)
     except MemoryError as error:
         raise RunError(f"quantize: {error}. Set quantize.batch_size to less.") from error
-    made_by = {
+    return replace(outcome, facts={**outcome.facts, **speech, **made_by(tokenizer)})
+
+
+def made_by(tokenizer: Tokenizer) -> dict[str, Any]:
+    """Return what a record says of the tokenizer."""
+    return {
         "tokenizer": label(tokenizer),
         "tokens_per_second": tokenizer.tokens_per_second,
         "sample_rate_hz": tokenizer.sample_rate_hz,
@@ -72,7 +79,6 @@ def _run(job: Job) -> Outcome:
         "device": tokenizer.device,
         "batch_size": tokenizer.batch_size,
     }
-    return replace(outcome, facts={**outcome.facts, **speech, **made_by})
 
 
 def stages(

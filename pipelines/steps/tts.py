@@ -64,7 +64,7 @@ def _run(job: Job) -> Outcome:
     through, again = stages(engines, job.recipe), stages(engines, job.recipe, repairs)
 
     def speak(rows: Iterator[Row]) -> Iterable[Done]:
-        spoken = through.run(_readings(rows, options))
+        spoken = through.run(readings(rows, options))
         return _with_repaired(spoken, again, repairs) if repairs else spoken
 
     with exact_sums(options):
@@ -161,7 +161,7 @@ def stages(engines: Engines, recipe: Recipe, repairs: Repairs = NO_REPAIRS) -> S
     )
 
 
-def _readings(rows: Iterable[Row], options: Tts) -> Iterator[Row]:
+def readings(rows: Iterable[Row], options: Tts) -> Iterator[Row]:
     """Yield each row as often as it is read: the first under its id, the others as its children, `<id>/1` and so on."""
     for row in rows:
         for reading in range(options.per_prompt):
