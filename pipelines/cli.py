@@ -60,7 +60,7 @@ def _execute(recipe: Recipe, step: str | None, workers: int | None, address: str
     from pipelines.graph import plan_run
     from pipelines.running.events import Events
     from pipelines.running.progress import Progress, make_console
-    from pipelines.running.run_folder import RunFolder
+    from pipelines.running.run_folder import open_run_folder
     from pipelines.running.runner import executor, quarantined, run
     from pipelines.steps import BY_KEY, passes_for
 
@@ -76,9 +76,9 @@ def _execute(recipe: Recipe, step: str | None, workers: int | None, address: str
         console.print("Nothing to do: everything is up to date.")
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, _stop)
-    folder = RunFolder(recipe.run_path)
+    folder = open_run_folder(recipe)
     events = Events(folder)
-    execute = executor(workers, address, events.tell)
+    execute = executor(workers, address, events, recipe.name)
     outputs = run(recipe, passes, execute, Progress(folder, console, events), events.tell, threads=workers != 0)
     if step is None:
         console.print("")
