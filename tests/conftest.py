@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -12,6 +13,11 @@ from typing import Any
 
 import pytest
 import yaml
+
+from tests.forked import FORKS
+
+# Threads of torch that wait for each other burn a core each; tests of the number of threads set it.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples" / "instructions.jsonl"
@@ -62,9 +68,7 @@ def command(*arguments: str | Path) -> list[str]:
 def speechmill(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-    return subprocess.run(
-        command(*arguments), cwd=cwd, env=environment, capture_output=True, text=True, timeout=280, check=False
-    )
+    return FORKS.run([str(argument) for argument in arguments], cwd, environment, timeout=280)
 
 
 def assert_done(result: subprocess.CompletedProcess[str]) -> None:
@@ -96,9 +100,17 @@ def content(run: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small recipe and its undisturbed run, by the plain loop. Read only."""
-    folder = tmp_path_factory.mktemp("finished")
-    assert_done(speechmill("run", write_recipe(folder, report=True), "--workers", "0"))
+    """The folder of a small recipe and its undisturbed run, by the plain loop, made once for all processes of pytest.
+
+    Read only.
+    """
+    mine = tmp_path_factory.getbasetemp()
+    folder = (mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine) / "finished"
+    with folder.with_suffix(".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not (folder / "made").exists():
+            assert_done(speechmill("run", write_recipe(folder, report=True), "--workers", "0"))
+            (folder / "made").touch()
     return folder
 
 

@@ -61,9 +61,16 @@ def workers_of(driver: int) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ray_gives_the_bytes_of_the_plain_loop(workers: int, finished: Path, tmp_path: Path) -> None:
-    assert_done(speechmill("run", write_recipe(tmp_path, report=True), "--workers", str(workers)))
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an undisturbed run without the report, by the plain loop. Read only."""
+    folder = tmp_path_factory.mktemp("plain")
+    assert_done(speechmill("run", write_recipe(folder), "--workers", "0"))
+    return folder
+
+
+def test_ray_gives_the_bytes_of_the_plain_loop(finished: Path, tmp_path: Path) -> None:
+    assert_done(speechmill("run", write_recipe(tmp_path, report=True), "--workers", "2"))
     assert content(tmp_path / "run") == content(finished / "run")
 
 
@@ -97,9 +104,9 @@ def test_five_kills_and_the_end_is_the_same(finished: Path, tmp_path: Path) -> N
     assert all(p.stat().st_mtime_ns == before[p] for p in done_before if p in before)
 
 
-def test_the_mixtures_are_the_same_whatever_the_shards(finished: Path, tmp_path: Path) -> None:
-    assert_done(speechmill("run", write_recipe(tmp_path, read={"rows_per_shard": 64}), "--workers", "2"))
-    one, other = content(finished / "run"), content(tmp_path / "run")
+def test_the_mixtures_are_the_same_whatever_the_shards(plain: Path, tmp_path: Path) -> None:
+    assert_done(speechmill("run", write_recipe(tmp_path, read={"rows_per_shard": 64}), "--workers", "0"))
+    one, other = content(plain / "run"), content(tmp_path / "run")
     mixtures = [name for name in one if name.startswith("dataset/stage")] + ["mixture.json"]
     assert len(mixtures) > 3
     assert {name: other.get(name) for name in mixtures} == {name: one[name] for name in mixtures}
@@ -131,8 +138,8 @@ def test_an_address_where_nothing_listens_is_said_at_once(tmp_path: Path) -> Non
     assert "--address 127.0.0.1:9: nothing answers there" in result.stderr
 
 
-def test_what_is_done_is_not_done_again(finished: Path, tmp_path: Path) -> None:
-    recipe, run = write_recipe(tmp_path, report=True), tmp_path / "run"
+def test_what_is_done_is_not_done_again(plain: Path, tmp_path: Path) -> None:
+    recipe, run = write_recipe(tmp_path), tmp_path / "run"
     assert_done(speechmill("tts", recipe, "--workers", "0"))
     spoken = {p: p.stat().st_mtime_ns for p in run.glob("tts/*.parquet")}
     assert spoken
@@ -140,15 +147,15 @@ def test_what_is_done_is_not_done_again(finished: Path, tmp_path: Path) -> None:
     assert_done(speechmill("run", recipe, "--workers", "0"))
     again = [p.stem for p, time_ns in spoken.items() if p.stat().st_mtime_ns != time_ns]
     assert again == ["examples-00003"]
-    assert content(run) == content(finished / "run")
+    assert content(run) == content(plain / "run")
     result = speechmill("run", recipe)
     assert_done(result)
     assert "Nothing to do" in result.stdout
 
 
-def test_a_changed_option_redoes_what_follows_and_says_so(finished: Path, tmp_path: Path) -> None:
-    recipe, run = write_recipe(tmp_path, report=True), tmp_path / "run"
-    assert_done(speechmill("run", recipe, "--workers", "0"))
+def test_a_changed_option_redoes_what_follows_and_says_so(plain: Path, tmp_path: Path) -> None:
+    recipe, run = write_recipe(tmp_path), tmp_path / "run"
+    shutil.copytree(plain / "run", run)
     scored = {p: p.stat().st_mtime_ns for p in run.glob("score/*.parquet")}
     change = ["--set", "filter.rules=[speakable, {length: {below: 20}}, language, duplicate]"]
     plan = speechmill("plan", recipe, *change)
@@ -159,11 +166,11 @@ def test_a_changed_option_redoes_what_follows_and_says_so(finished: Path, tmp_pa
     assert_done(changed)
     assert "will be made again (rules.length.below: 64 -> 20)" in changed.stdout
     assert all(p.stat().st_mtime_ns == time_ns for p, time_ns in scored.items())
-    lengths = [r["rejected"].get("filter.length", 0) for r in (manifest(run), manifest(finished / "run"))]
+    lengths = [r["rejected"].get("filter.length", 0) for r in (manifest(run), manifest(plain / "run"))]
     assert lengths[0] > lengths[1]
     back = speechmill("run", recipe, "--workers", "0")
     assert_done(back)
-    assert content(run) == content(finished / "run")
+    assert content(run) == content(plain / "run")
 
 
 def manifest(run: Path) -> dict[str, dict[str, int]]:
@@ -240,8 +247,8 @@ def limited(kib: int, *arguments: str | Path) -> subprocess.CompletedProcess[str
     return subprocess.run(shell, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
 
 
-def test_a_disk_that_is_full_loses_nothing_that_was_finished(finished: Path, tmp_path: Path) -> None:
-    recipe, run = write_recipe(tmp_path, report=True), tmp_path / "run"
+def test_a_disk_that_is_full_loses_nothing_that_was_finished(plain: Path, tmp_path: Path) -> None:
+    recipe, run = write_recipe(tmp_path), tmp_path / "run"
     assert_done(speechmill("filter", recipe, "--workers", "0"))
     result = limited(1000, "run", recipe, "--workers", "0")
     assert result.returncode == 1, result.stdout
@@ -251,7 +258,7 @@ def test_a_disk_that_is_full_loses_nothing_that_was_finished(finished: Path, tmp
     assert list(run.glob("filter/*.parquet"))
     assert not list(run.rglob(".tmp-*"))
     assert_done(speechmill("run", recipe, "--workers", "0"))
-    assert content(run) == content(finished / "run")
+    assert content(run) == content(plain / "run")
 
 
 def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:

@@ -312,7 +312,7 @@ def test_kept_speech_outlives_the_speech_and_is_asked_for_again_where_it_is_want
 
     recipe(tmp_path, of_speech, **quiet)
     assert "was removed, and noise.speech needs it again" in speechmill("plan", path).stdout
-    assert_done(speechmill("run", path, "--workers", "2"))
+    assert_done(speechmill("run", path, "--workers", "0"))
     assert not any(shard.exists() for shard in gone)
     assert {file.name: file.stat().st_mtime_ns for file in (run / "quantize").glob("*.parquet")} == tokens
     kept = {file: file.stat().st_mtime_ns for file in (run / "noise.speech").glob("*.parquet")}
