@@ -39,10 +39,17 @@ class Events:
         self._lock = threading.RLock()
         self._file: BinaryIO | None = None
         self._whole = True  # whether the file ends with a line's end
+        self._began = round(time.time(), 3)
 
-    def listen(self, hear: Hear) -> None:
-        """Call `hear(kind, fields)` with every event from now on, in the thread that tells it."""
+    def listen(self, hear: Hear, from_start: bool = False) -> None:
+        """Call `hear(kind, fields)` with every event from now on, in the thread that tells it.
+
+        Args:
+            from_start: with those that were told before, too.
+        """
         with self._lock:
+            for event in _since(self._began, self._folder.path) if from_start else ():
+                hear(event["kind"], event)
             self._listeners.append(hear)
 
     def tell(self, kind: str, **fields: Any) -> None:
@@ -110,6 +117,17 @@ def parse(data: bytes) -> Iterator[dict[str, Any]]:
             event = json.loads(line)
             if isinstance(event, dict) and "kind" in event:
                 yield event
+
+
+def _since(began: float, folder: Path) -> list[dict[str, Any]]:
+    """Return the events since a time; as few files are read as hold them."""
+    found: list[dict[str, Any]] = []
+    for path in reversed([*parts_of(folder), folder / FILE]):
+        events = list(parse(path.read_bytes())) if path.is_file() else []
+        found[:0] = [event for event in events if event["time"] >= began]
+        if events and events[0]["time"] < began:
+            break
+    return found
 
 
 def read_events(folder: Path) -> Iterator[dict[str, Any]]:

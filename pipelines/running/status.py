@@ -137,7 +137,8 @@ def describe_event(event: Mapping[str, Any]) -> str:
     >>> describe_event({"time": 0, "kind": "worker_died", "step": "tts", "shard": "a-1", "why": "killed"})[8:]
     ' worker died, step tts, shard a-1, why killed'
     """
-    fields = [f"{name.replace('_', ' ')} {value}" for name, value in event.items() if name not in ("time", "kind")]
+    untold = ("time", "kind", "log")  # what a dead worker logged last is long
+    fields = [f"{name.replace('_', ' ')} {value}" for name, value in event.items() if name not in untold]
     at = time.strftime("%H:%M:%S", time.localtime(event["time"]))
     return f"{at} {', '.join([event['kind'].replace('_', ' '), *fields])}"
 

@@ -64,6 +64,25 @@ def test_events_are_bounded_and_the_oldest_go(tmp_path: Path, monkeypatch: pytes
     assert len(numbers) > 30
 
 
+def test_who_listens_late_hears_of_this_run_what_was_told_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "PART_BYTES", 300)
+    clock = iter(range(1000))
+    monkeypatch.setattr(events.time, "time", lambda: float(next(clock)))
+    heard: list[int] = []
+    for begin in (0, 20):
+        teller = Events(RunFolder(tmp_path))
+        for n in range(begin, begin + 20):
+            teller.tell("shard_done", n=n)
+        if begin:
+            teller.listen(lambda kind, fields: heard.append(fields["n"]), from_start=True)
+        teller.tell("shard_done", n=begin + 20)
+        teller.close()
+    assert len(events.parts_of(tmp_path)) > 4
+    assert heard == list(range(20, 41))
+
+
 def test_a_full_disk_ends_no_run_and_listeners_hear_on(tmp_path: Path) -> None:
     (tmp_path / FILE).symlink_to("/dev/full")
     heard: list[str] = []
