@@ -87,6 +87,7 @@ class _Clock:
         self._left = [len(work.units) for work in works]
         self._waits = [{self._number[key] for key in work.waits if key in self._number} for work in works]
         self._behind: list[list[int]] = [[] for _ in works]  # passes that wait for each, or follow it
+        self._begun = [False] * len(works)
         self._ready: list[list[str]] = [[] for _ in works]
         self._running = [0] * len(works)
         self._started = [0] * len(works)
@@ -148,8 +149,9 @@ class _Clock:
 
     def _begin(self, number: int, now: float) -> None:
         """Make ready what a pass can do as soon as all that it waits for is finished."""
-        if self._waits[number]:
+        if self._begun[number] or self._waits[number]:
             return
+        self._begun[number] = True
         work = self._works[number]
         for name in reversed(list(work.units)):
             if not self._needed.get((number, name)):
@@ -167,7 +169,7 @@ class _Clock:
         self._left[number] -= 1
         for other, name in self._after.pop((number, unit), ()):
             self._needed[other, name] -= 1
-            if not self._needed[other, name] and not self._waits[other]:
+            if not self._needed[other, name] and self._begun[other]:
                 self._take(other, name, now)
         if not self._left[number]:
             self._finish(number, now)
@@ -176,5 +178,4 @@ class _Clock:
         self._times.ends[self._works[number].key] = now
         for other in self._behind[number]:
             self._waits[other].discard(number)
-            if not self._waits[other]:
-                self._begin(other, now)
+            self._begin(other, now)

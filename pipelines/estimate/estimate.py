@@ -18,7 +18,6 @@ from pipelines.graph import PassPlan
 from pipelines.recipe import Recipe
 from pipelines.shards import read_record
 
-CPUS = 1.0  # of a worker
 DUPLICATES = (
     "filter: the share of duplicates is that of the rows that were measured; among more rows there are more of them"
 )
@@ -111,7 +110,7 @@ def estimate(
         for figures, total in ((ahead.whole, found.whole), (ahead.now, found.now)):
             figures.seconds += starts
             figures.processor += starts
-            figures.cpu_seconds = figures.seconds * CPUS
+            figures.cpu_seconds = figures.seconds * recipe.workers.of(ahead.key).cpus
             figures.gpu_seconds = figures.seconds * ahead.a_pass.gpus(recipe)
             total.add(_in_all(ahead.key, figures))
     if times_now.seconds:
@@ -180,8 +179,9 @@ def works_of(recipe: Recipe, passes: Sequence[PassAhead], whole: bool) -> list[W
                 follows=follows_of[key],
                 beside=a_pass.beside,
                 start=0 if all(piece.state == "done" for piece in ahead.pieces) else ahead.start_seconds,
+                cpus=recipe.workers.of(key).cpus,
                 gpus=a_pass.gpus(recipe),
-                most=a_pass.most_workers(recipe),
+                most=min((n for n in (a_pass.most_workers(recipe), recipe.workers.of(key).max) if n), default=None),
             )
         )
     return works

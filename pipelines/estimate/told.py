@@ -11,6 +11,7 @@ from pipelines.estimate.estimate import Estimate
 from pipelines.estimate.foresee import Figures
 from pipelines.running.progress import format_seconds
 
+WIDTH = 160  # of the table: a narrower terminal breaks its lines
 SIZES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
@@ -31,7 +32,8 @@ def show(found: Estimate, console: Console) -> None:
         cells = [*made, *_costs(found, of_all, gpus, priced)]
         table.add_row(name, *cells, *([_number(of_now.rows_in), *_costs(found, of_now, gpus, priced)] if begun else []))
     console.print("")
-    console.print(table, markup=False, width=200, crop=False)
+    console.width = max(console.width, WIDTH)
+    console.print(table, markup=False, soft_wrap=True)
     for line in lines(found):
         console.print(line, markup=False)
 
