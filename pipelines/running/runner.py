@@ -152,7 +152,7 @@ def executor(workers: int | None, address: str | None, events: Events, name: str
         from pipelines.running.ray_pool import ray_pool
 
         with ray_pool(workers, address, events.tell) as pool:
-            events.listen(hear_for_ray(name))
+            events.listen(hear_for_ray(name), from_start=True)  # light passes were done before
             yield pool
 
 
