@@ -5,7 +5,6 @@ It knows no Ray: what starts workers, and tells what becomes of them, is a `Clus
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -113,6 +112,9 @@ Event = Ready | Done | Died | Failed
 class Cluster(Protocol):
     """What starts and ends workers. Nothing of it waits, but `next`."""
 
+    def now(self) -> float:
+        """Return the time, in seconds of some clock."""
+
     def start(self, worker: str, kind: Kind, recipe: Recipe) -> None:
         """Start a worker, as soon as there is room for it; then it is Ready, or has Died."""
 
@@ -172,9 +174,9 @@ class Pool:
         self._recipe: Recipe | None = None
         self._named = 0
         self._failed_starts = 0
-        self._last_ready = time.monotonic()
+        self._last_ready = self._cluster.now()
         self._starved: dict[Kind, float] = {}  # since when a kind has orders and no worker
-        self._could: set[Kind] = set()  # kinds for which a node was large enough once
+        self._could: set[Kind] = set()  # kinds of which there was a worker once
         self._changed = _Changed()
         self._looked = -1e9
         self._moved = -1e9  # when a worker last started or ended
@@ -187,7 +189,7 @@ class Pool:
         self._recipe = order.recipe
         queue = self._waiting.of(order)
         queue.push(Task(order))
-        queue.last = time.monotonic()
+        queue.last = self._cluster.now()
         self._changed.needed = True
 
     def wait(self) -> tuple[Order, Record]:
@@ -196,7 +198,7 @@ class Pool:
             self._give_out()
             if self._finished:
                 return self._finished.popleft()
-            now = time.monotonic()
+            now = self._cluster.now()
             if now - self._looked >= self._times.look:
                 self._look(now)
             if self._changed.needed and now - self._changed.at >= self._times.calm:
@@ -225,7 +227,7 @@ class Pool:
     def _give(self, worker: _Worker, task: Task) -> None:
         queue = self._waiting.of(task.order)
         queue.running += 1
-        worker.task, worker.since = task, time.monotonic()
+        worker.task, worker.since = task, self._cluster.now()
         task.at.append(worker.name)
         task.attempt += 1
         self._cluster.perform(worker.name, task)
@@ -253,9 +255,10 @@ class Pool:
                 raise event.error
 
     def _ready(self, worker: _Worker, event: Ready) -> None:
-        self._moved = self._last_ready = time.monotonic()
+        self._moved = self._last_ready = self._cluster.now()
         self._failed_starts = 0
         worker.node, worker.pending = event.node, False
+        self._could.add(worker.kind)
         if event.node not in self._nodes:
             self._see_nodes()
         needs = worker.kind.needs
@@ -264,7 +267,7 @@ class Pool:
 
     def _rest(self, worker: _Worker) -> None:
         """Let a worker wait for the next order, or go, if it is to leave."""
-        worker.task, worker.since = None, time.monotonic()
+        worker.task, worker.since = None, self._cluster.now()
         if worker.leaving:
             self._end(worker, "others need its room")
         else:
@@ -275,7 +278,7 @@ class Pool:
         assert task is not None, "it has done something"
         queue = self._waiting.of(task.order)
         queue.running -= 1
-        queue.last = time.monotonic()
+        queue.last = self._cluster.now()
         task.at.remove(worker.name)
         if not task.finished:
             task.finished = True
@@ -340,7 +343,7 @@ class Pool:
         del self._workers[worker.name]
         if worker.kind in self._idle and worker in self._idle[worker.kind]:
             self._idle[worker.kind].remove(worker)
-        self._moved = time.monotonic()
+        self._moved = self._cluster.now()
         self._changed.needed = True
 
     def _end(self, worker: _Worker, why: str) -> None:
@@ -451,11 +454,11 @@ class Pool:
         if not pending:
             for worker in self._workers.values():
                 if worker.pending and worker.kind == kind:
-                    worker.pending, worker.started = False, time.monotonic()
+                    worker.pending, worker.started = False, self._cluster.now()
                     return
         assert self._recipe is not None, "orders have one"
         self._named += 1
-        worker = _Worker(f"w{self._named}", kind, time.monotonic(), pending=pending)
+        worker = _Worker(f"w{self._named}", kind, self._cluster.now(), pending=pending)
         self._workers[worker.name] = worker
         self._moved = worker.started
         self._cluster.start(worker.name, kind, self._recipe)
@@ -482,7 +485,6 @@ class Pool:
         (queue, *_) = [q for q in queues if q.waiting]
         waited = now - self._starved[kind]
         if any(node.room.fits(kind.needs) for node in self._nodes.values()):
-            self._could.add(kind)
             if waited > self._times.start and now - self._last_ready > self._times.start and not self._is_busy():
                 raise RunError(
                     f"{queue.key}: Ray started no worker ({kind}) within {self._times.start:g} s; "

@@ -13,6 +13,7 @@ import os
 import queue
 import signal
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -156,6 +157,10 @@ class _RayCluster:
         self._logs: dict[str, Path] = {}
         self._events: queue.SimpleQueue[tuple[str, Task | None, Future[Any]]] = queue.SimpleQueue()
         self._recipes: dict[int, tuple[Recipe, Any]] = {}  # by identity: recipes are large to compare
+
+    def now(self) -> float:
+        """Return the time."""
+        return time.monotonic()
 
     def start(self, worker: str, kind: Kind, recipe: Recipe) -> None:
         """Start an actor."""
