@@ -409,7 +409,7 @@ class _Finisher:
 def _manifest(a_pass: Pass, records: dict[str, Record], outputs: Outputs) -> dict[str, object]:
     """Return a pass's manifest: nothing in it depends on time, workers or attempts."""
     per_source = by_source(outputs, records) if any("shards" in record.facts for record in records.values()) else {}
-    per_source = {source: found for source, found in per_source.items() if found.rows_in}  # others may be read, or not yet
+    per_source = {source: found for source, found in per_source.items() if found.rows_in}  # others: read, or not yet
     counts = Counts.total(record.counts for record in records.values())
     counts.check(a_pass.key)
     return {
