@@ -365,21 +365,28 @@ class _Finisher:
         self._progress = progress
         self._tell = tell
         self._began: dict[str, float] = {}  # by pass that has something to do: when
-        self._known: dict[str, tuple[int, int]] = {}  # by pass: its units, and those done before
+        self._known: dict[str, tuple[int, int, int, bool]] = {}  # by pass: what was told of it
         self._spends: dict[str, list[str]] = {}  # by pass: those whose shards nothing needs once it has made its own
         for a_pass in passes:
             if spent_by := a_pass.spent_by(recipe):
                 self._spends.setdefault(spent_by[-1], []).append(a_pass.key)
 
     def tell(self, passes: Iterable[PassAtWork]) -> None:
-        """Tell what is known of the passes at work."""
+        """Tell what is known of the passes at work; of one that follows others, how much there will be as it looks."""
+        foreseen: dict[str, int] = {}  # units of a pass
         for state in passes:
-            key, known = state.a_pass.key, (state.units, state.before)
-            if state.units and self._known.get(key) != known:
-                self._known[key] = known
-                self._progress.expect(key, state.units, state.before, state.rows)
-                if state.units > state.before:
-                    self._began.setdefault(key, time.monotonic())
+            key, to_do = state.a_pass.key, state.units - state.before
+            units = state.units if state.whole else max(state.units, sum(foreseen[key] for key in state.follows))
+            foreseen[key] = units
+            known = (units, state.before, state.units, state.whole)
+            if not state.units or self._known.get(key) == known:
+                continue
+            self._known[key] = known
+            rows = state.rows if units == state.units else state.rows * (units - state.before) // max(to_do, 1)
+            self._progress.expect(key, units, state.before, rows)
+            if to_do:
+                self._began.setdefault(key, time.monotonic())
+                if state.whole:
                     self._tell("pass_planned", step=key, shards=state.units, done=state.before, rows=state.rows)
 
     def take(self, order: Order, record: Record) -> None:
@@ -397,8 +404,8 @@ class _Finisher:
         self._folder.keep_only(key, [*outputs.files(key), *map(a_pass.record_name, records), manifest])
         if a_pass.last:
             self._folder.keep_only("dataset", outputs.files("dataset"))
+        self._progress.finish(key)
         if key in self._began:
-            self._progress.finish(key)
             self._tell("pass_done", step=key, seconds=round(time.monotonic() - self._began[key], 3))
 
     def _remove_spent(self, key: str, shards: Iterable[str]) -> None:
