@@ -25,13 +25,13 @@ class AnswersBetween:
         """Bring the indexes of segments that others took there, as far as they are new; in passing: now and then."""
         began = time.monotonic()
         at, took = self._listed.get(folder, (-LOOK_SECONDS, 0.0))
-        if began - at < max(LOOK_SECONDS if in_passing else 0, 10 * took):
+        if in_passing and began - at < max(LOOK_SECONDS, 10 * took):
             return
         there = self._store.list(self._name(folder))
+        self._listed[folder] = time.monotonic(), time.monotonic() - began
         paths = {self._copy / name: stat.size for name, stat in there.items() if name.endswith(".idx")}
         new = [path for path, size in paths.items() if not path.exists() or path.stat().st_size < size]
         self._store.each(self._bring, new)
-        self._listed[folder] = time.monotonic(), time.monotonic() - began
 
     def _bring(self, index: Path) -> None:
         index.with_suffix(".log").unlink(missing_ok=True)  # of its records here, some are missing

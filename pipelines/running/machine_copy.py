@@ -113,7 +113,7 @@ class MachineCopy:
             return path
         temporary = self.staged(name)
         try:
-            self.store.download(name, temporary)
+            self.store.get(name, temporary)
             if digest_file(temporary) != digest:
                 raise RunError(
                     f"{self.store.url}/{name} is not the file that its record speaks of: its digest differs. Delete it "
@@ -223,4 +223,7 @@ def _lives(path: Path) -> bool:
     """Tell whether the process that a file is named after may still be at work."""
     _, pid, where = path.name.split(".")[:3]
     alive = is_alive(where, int(pid))
-    return time.time() - path.stat().st_mtime < UNKNOWN_SECONDS if alive is None else alive
+    if alive is None:
+        with suppress(FileNotFoundError):
+            return time.time() - path.stat().st_mtime < UNKNOWN_SECONDS
+    return alive is True

@@ -56,7 +56,9 @@ class Store:
         self._extra = EXTRAS.get(self._protocol, "")
         try:
             options = OPTIONS.get(self._extra, {})
-            self._fs, root = fsspec.core.url_to_fs(self.url, use_listings_cache=False, **options)
+            self._fs, root = fsspec.core.url_to_fs(
+                self.url, use_listings_cache=False, skip_instance_cache=True, **options
+            )
         except ImportError as error:
             remedy = f"pip install 'speechmill[{self._extra}]'" if self._extra else str(error)
             raise UserError(f"{url}: the client of {self._protocol}:// is not installed: {remedy}") from error
@@ -116,11 +118,15 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{path.name}")
         try:
-            with self._telling(f"read {name}"):
-                self._fs.get_file(self._path(name), str(temporary))
+            self.get(name, temporary)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def get(self, name: str, path: Path) -> None:
+        """Write a file's content to a path of this machine. Raises RunError where it is gone."""
+        with self._telling(f"read {name}"):
+            self._fs.get_file(self._path(name), str(path))
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files, where they are there."""

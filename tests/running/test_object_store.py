@@ -1,0 +1,520 @@
+"""A run in an object store: whole or absent, one driver at a time, and the bytes of a run in a folder.
+
+On moto's S3, on the loopback. What boto3 sees there counts, not what our own client believes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from answers.store import AnswerStore, answer_key
+from pipelines.errors import RunError, UserError
+from pipelines.graph import missing_files
+from pipelines.recipe import parse_recipe
+from pipelines.running import lock, machine_copy, run_folder, store
+from pipelines.running.lock import holds_lock, is_locked, lock_owner, lock_run
+from pipelines.running.run_folder import RunFolder, open_url
+from pipelines.shards import Counts, Record, Staged, digest_file, read_record, to_json
+from tests.conftest import ROOT, command, content, recipe_of, write_recipe
+from tests.running.s3_server import BUCKET, KEY, SECRET, S3Server, s3_server
+
+ONE = {"pass": "tts", "unit": "a-00000", "options": {"seed": 1}}
+OTHER = {**ONE, "options": {"seed": 2}}
+A_DAY_AGO = 86_400
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    with s3_server() as server:
+        yield server
+
+
+class Machines:
+    """This process as one machine after another: each with a copy of its own."""
+
+    def __init__(self, url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.url, self._folder, self._monkeypatch = url, folder, monkeypatch
+
+    def become(self, name: str) -> RunFolder:
+        """Be a machine; returns its run folder, which was never opened before."""
+        self._monkeypatch.setenv("XDG_CACHE_HOME", str(self._folder / name))
+        run_folder._copied.cache_clear()
+        store.store_at.cache_clear()
+        return open_url(self.url)
+
+
+@pytest.fixture
+def machines(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machines:
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(lock, "LEASE_SECONDS", 1.0)
+    return Machines(f"s3://{BUCKET}/{tmp_path.name}", tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def folder(machines: Machines) -> RunFolder:
+    return machines.become("here")
+
+
+def stage(folder: RunFolder, text: bytes = b"rows", may_commit: Any = lambda: True) -> Staged:
+    staged = Staged(folder.path, may_commit)
+    staged.bytes("tts/a-00000.parquet", text)
+    staged.bytes("tts/rejects/a-00000.parquet", b"rejected " + text)
+    return staged
+
+
+def commit(staged: Staged, made_of: dict[str, Any], seconds: float = 1.0) -> Record:
+    try:
+        return staged.commit("tts/a-00000.json", made_of, Counts(1, 1), {}, {"seconds": seconds})
+    finally:
+        staged.discard()
+
+
+def lies_there(s3: S3Server, folder: RunFolder) -> dict[str, bytes]:
+    return s3.objects(folder.place.removeprefix(f"s3://{BUCKET}/"))
+
+
+def test_a_commit_is_in_the_store_and_another_machine_reads_it(machines: Machines, s3: S3Server) -> None:
+    there = machines.become("there")
+    record = commit(stage(there), ONE)
+    assert lies_there(s3, there) == {
+        "tts/a-00000.parquet": b"rows",
+        "tts/rejects/a-00000.parquet": b"rejected rows",
+        "tts/a-00000.json": to_json(asdict(record)),
+    }
+    here = machines.become("here")
+    here.pull()
+    assert read_record(here.path / "tts/a-00000.json") == record
+    assert not missing_files(here.path, record)
+    reader = Staged(here.path)
+    path = reader.file("tts/a-00000.parquet", record.files["tts/a-00000.parquet"]["digest"])
+    assert path.read_bytes() == b"rows"
+    assert path.name == "a-00000.parquet"
+    with pytest.raises(RunError, match="none of the unit's inputs"):
+        reader.file("tts/a-00000.parquet", None)
+
+
+def test_an_upload_that_fails_leaves_the_unit_to_do(
+    folder: RunFolder, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(stage(folder, b"old"), OTHER)
+    assert folder.copy
+    upload = folder.copy.store.upload
+
+    def fails(path: Path, name: str) -> None:
+        if "rejects" in name:
+            raise RunError("the line is cut")
+        upload(path, name)
+
+    monkeypatch.setattr(folder.copy.store, "upload", fails)
+    with pytest.raises(RunError, match="the line is cut"):
+        commit(stage(folder, b"new"), ONE)
+    assert folder.record("tts/a-00000.json") is None, "the old record would vouch for the new file"
+    assert lies_there(s3, folder) == {
+        "tts/a-00000.parquet": b"new",
+        "tts/rejects/a-00000.parquet": b"rejected old",
+    }
+    monkeypatch.undo()
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    commit(stage(folder, b"new"), ONE)
+    assert lies_there(s3, folder)["tts/rejects/a-00000.parquet"] == b"rejected new"
+
+
+def test_a_large_file_whose_upload_is_cut_is_never_seen(
+    folder: RunFolder, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import s3fs.core
+
+    monkeypatch.setattr(s3fs.core, "calculate_chunksize", lambda size, chunksize=None: 5 << 20)
+    call = s3fs.S3FileSystem._call_s3
+    parts: list[int] = []
+
+    async def cut(self: Any, method: str, *arguments: Any, **named: Any) -> Any:
+        if method == "upload_part":
+            parts.append(named["PartNumber"])
+            if named["PartNumber"] == 3:
+                raise OSError("the line is cut")
+        return await call(self, method, *arguments, **named)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", cut)
+    large = os.urandom(1 << 20) * 12
+    with pytest.raises(RunError, match=r"cannot write tts/a-00000\.parquet: the line is cut"):
+        commit(stage(folder, large), ONE)
+    assert {1, 3} <= set(parts)
+    assert lies_there(s3, folder) == {}
+    assert "Uploads" not in s3.client().list_multipart_uploads(Bucket=BUCKET)
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", call)
+    record = commit(stage(folder, large), ONE)
+    assert lies_there(s3, folder)["tts/a-00000.parquet"] == large
+    assert record.files["tts/a-00000.parquet"]["bytes"] == 12 << 20
+
+
+@pytest.mark.parametrize("where", ["folder", "store"])
+def test_a_unit_that_was_given_out_twice_is_committed_once(
+    where: str, folder: RunFolder, s3: S3Server, tmp_path: Path
+) -> None:
+    run = folder if where == "store" else RunFolder(tmp_path / "run")
+    first, second = stage(run), stage(run)
+    done = commit(first, ONE, seconds=1)
+    assert commit(second, ONE, seconds=2) == done
+    assert run.record("tts/a-00000.json") == done
+    assert not list(run.path.rglob(".tmp-*"))
+    changed = commit(stage(run, b"new"), OTHER, seconds=3)
+    assert run.record("tts/a-00000.json") == changed != done
+    if where == "store":
+        assert lies_there(s3, run)["tts/a-00000.parquet"] == b"new"
+        run.remove(["tts/a-00000.parquet"])
+    else:
+        (run.path / "tts/a-00000.parquet").unlink()
+    again = commit(stage(run, b"new"), OTHER, seconds=4)  # its record is there, and its file is gone
+    assert again.cost == {"seconds": 4}
+    assert not run.missing(again)
+
+
+def test_a_worker_of_a_driver_that_was_taken_over_commits_nothing(
+    folder: RunFolder, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "is_alive", lambda machine, pid: False)  # the first driver is dead
+    with lock_run(folder.path) as old:
+        zombie = stage(folder, may_commit=lambda: holds_lock(folder.path, old))
+        assert holds_lock(folder.path, old)
+        with lock_run(folder.path) as new:
+            assert holds_lock(folder.path, new)
+            assert not holds_lock(folder.path, old)
+            before = lies_there(s3, folder)
+            with pytest.raises(RunError, match="another process has taken over s3://"):
+                commit(zombie, ONE)
+            assert not [name for name in lies_there(s3, folder) if name.startswith("tts/")]
+            assert [name for name in before if name.startswith("lock/")] == ["lock/00000002.json"]
+            assert not zombie._pins or not zombie._pins.exists()
+
+
+def test_a_run_that_is_held_is_refused_as_soon_as_its_holder_shows_life(folder: RunFolder) -> None:
+    assert not is_locked(folder.path)
+    with lock_run(folder.path):
+        assert is_locked(folder.path)
+        assert lock_owner(folder.path).startswith(f"process {os.getpid()} on ")
+        with (
+            pytest.raises(UserError, match=rf"s3://.* is in use by another speechmill process \(process {os.getpid()}"),
+            lock_run(folder.path),
+        ):
+            pass
+    assert not is_locked(folder.path)
+    with lock_run(folder.path) as token:  # given back: taken at once
+        assert token.startswith("2.")
+
+
+def put_lease(folder: RunFolder, **about: Any) -> None:
+    holder = {"token": "7.t", "pid": 7, "host": "far", "machine": "far-away", "beat": 3, "released": False}
+    folder.copy and folder.copy.store.write("lock/00000007.json", to_json({**holder, "time": time.time(), **about}))
+
+
+def test_the_lease_of_a_dead_driver_elsewhere_is_taken_when_its_beat_stands_still(
+    folder: RunFolder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    put_lease(folder, time=time.time() + A_DAY_AGO)  # whatever its clock said
+    began = time.monotonic()
+    with lock_run(folder.path) as token:
+        assert token.startswith("8.")
+    assert time.monotonic() - began > lock.LEASE_SECONDS
+    assert "is held by process 7 on far: waiting up to 1 s" in capfd.readouterr().err
+
+
+def test_the_lease_of_a_dead_driver_of_this_machine_is_taken_at_once(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "LEASE_SECONDS", 100.0)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    put_lease(folder, machine=lock.machine(), pid=dead.pid)
+    assert not is_locked(folder.path)
+    with lock_run(folder.path) as token:
+        assert token.startswith("8.")
+
+
+def test_of_many_that_take_a_lease_over_one_gets_it(folder: RunFolder) -> None:
+    put_lease(folder, released=True)
+    assert folder.copy
+    barrier = threading.Barrier(8)
+
+    def take(_: int) -> int:
+        barrier.wait()
+        try:
+            return lock._take(folder.copy.store)[0] if folder.copy else 0
+        except UserError as error:
+            assert "is in use by another speechmill process" in str(error)
+            return 0
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(take, range(8))) == [0] * 7 + [8]
+
+
+def test_a_store_without_conditional_writes_is_refused(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert folder.copy
+    client = folder.copy.store._fs
+    write = client.pipe_file
+    monkeypatch.setattr(client, "pipe_file", lambda path, content, mode="overwrite": write(path, content))
+    with pytest.raises(UserError, match="two runs could not be kept apart"), lock_run(folder.path):
+        pass
+
+
+def test_a_driver_that_was_taken_over_no_longer_beats(folder: RunFolder, s3: S3Server) -> None:
+    with lock_run(folder.path):
+        time.sleep(3 * lock.BEAT_SECONDS)
+        put_lease(folder)
+        time.sleep(3 * lock.BEAT_SECONDS)
+    held = {name: json.loads(data) for name, data in lies_there(s3, folder).items() if name.startswith("lock/")}
+    assert held["lock/00000001.json"]["beat"] > 0
+    assert held["lock/00000001.json"]["released"] is False
+    assert held["lock/00000007.json"]["token"] == "7.t"
+
+
+def test_a_second_look_lists_and_fetches_what_changed(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = machines.become("there")
+    assert there.copy
+    names = [f"tts/a-{number:05d}.json" for number in range(120)]  # two pages of a listing
+    there.copy.store.each(there.copy.store.write, names, [b"{}\n"] * len(names))
+    here = machines.become("here")
+    assert here.copy
+    brought: list[str] = []
+    bring = here.copy._bring
+    monkeypatch.setattr(here.copy, "_bring", lambda name: (brought.append(name), bring(name)))
+    here.pull()
+    assert len(brought) == 120
+    brought.clear()
+    here.pull()
+    assert brought == []
+    there.write("tts/a-00007.json", b'{"changed": 1}\n')
+    there.remove(["tts/a-00008.json"])
+    here.pull()
+    assert brought == ["tts/a-00007.json"]
+    assert not (here.path / "tts/a-00008.json").exists()
+    assert (here.path / "tts/a-00007.json").read_bytes() == b'{"changed": 1}\n'
+    there.keep_only("tts", ["tts/a-00007.json"])
+    here.pull()
+    assert [path.name for path in here.path.glob("tts/*")] == ["a-00007.json"]
+
+
+def test_a_file_that_is_not_what_its_record_says_is_not_read(machines: Machines) -> None:
+    there = machines.become("there")
+    record = commit(stage(there), ONE)
+    assert there.copy
+    there.copy.store.write("tts/a-00000.parquet", b"rowz")
+    reader = Staged(machines.become("here").path)
+    with pytest.raises(RunError, match="its digest differs"):
+        reader.file("tts/a-00000.parquet", record.files["tts/a-00000.parquet"]["digest"])
+    assert not list((reader.folder.path / ".kept").rglob("*.parquet"))
+
+
+def test_workers_that_fetch_one_file_at_once_see_it_whole(machines: Machines) -> None:
+    large = os.urandom(1 << 20) * 4
+    record = commit(stage(machines.become("there"), large), ONE)
+    about = record.files["tts/a-00000.parquet"]
+    here = machines.become("here")
+
+    def read(_: int) -> str:
+        return digest_file(Staged(here.path).file("tts/a-00000.parquet", about["digest"]))
+
+    with ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(read, range(12))) == {about["digest"]}
+
+
+def test_what_a_machine_keeps_is_bounded_and_what_is_in_hand_stays(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(machine_copy.LIMIT, str(3 / 1024))  # 3 MiB
+    names, digests = [f"tts/b-{n}.parquet" for n in range(8)], {}
+    for number, name in enumerate(names):
+        staged = Staged(folder.path)
+        staged.bytes(name, bytes([number]) * (1 << 20))
+        digests[name] = staged.commit(f"tts/b-{number}.json", {"n": number}, Counts(), {}, {}).files[name]["digest"]
+    kept = lambda: {path.name for path in (folder.path / ".kept").glob("*/*")}  # noqa: E731
+    assert len(kept()) == 3
+    unit = Staged(folder.path)
+    first = unit.file(names[0], digests[names[0]])
+    other = Staged(folder.path)
+    for name in names[1:]:
+        other.file(name, digests[name])
+        other.discard()
+    assert first.is_file(), "a unit at work has it in hand"
+    assert len(kept()) == 3
+    unit.discard()
+    for name in names[1:5]:
+        other.file(name, digests[name])
+        other.discard()
+    assert not first.exists()
+    monkeypatch.setenv(machine_copy.LIMIT, "many")
+    with pytest.raises(UserError, match="SPEECHMILL_COPY_GIB=many"):
+        machine_copy.limit_bytes()
+
+
+def test_what_a_killed_process_left_in_the_copy_goes(folder: RunFolder) -> None:
+    code = (
+        "import os, sys; from pipelines.running.run_folder import open_url; from pipelines.shards import Staged\n"
+        f"staged = Staged(open_url({folder.place!r}).path); staged.bytes('tts/c.parquet', b'half')\n"
+        "staged._pins.parent.mkdir(exist_ok=True); staged._pins.write_text('digest'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, timeout=60)
+    mine = stage(folder)
+    assert len(list((folder.path / ".staged").iterdir())) == 3
+    with lock_run(folder.path):
+        assert len(list((folder.path / ".staged").iterdir())) == 2
+        assert not list((folder.path / ".pins").iterdir())
+    commit(mine, ONE)
+
+
+def test_answers_are_asked_once_over_all_machines(machines: Machines) -> None:
+    one = AnswerStore(machines.become("one").path / "answers" / "tts")
+    keys = [answer_key("t", {"n": n}) for n in range(4)]
+    one.put(keys[0], b"first")
+    one.put(keys[1], b"second")
+    one.sync()
+    folder = machines.become("two")
+    two = AnswerStore(folder.path / "answers" / "tts")
+    assert len(two) == 2
+    assert not list(two.folder.glob("*.log")), "records come when they are asked for"
+    assert two.get(keys[1]) == b"second"
+    one.put(keys[2], b"third")
+    assert two.get(keys[2]) is None, "not taken there yet"
+    one.sync()
+    assert two.get(keys[2]) is None, "in passing, it looks every few seconds"
+    two.look()
+    assert two.get(keys[2]) == b"third"
+    assert two.get(keys[0]) == b"first"
+    two.put(keys[3], b"fourth")
+    two.close()
+    again = AnswerStore(machines.become("three").path / "answers" / "tts")
+    assert [again.get(key) for key in keys] == [b"first", b"second", b"third", b"fourth"]
+    restarted = AnswerStore(folder.path / "answers" / "tts")
+    assert [restarted.get(key) for key in keys] == [b"first", b"second", b"third", b"fourth"]
+
+
+def test_a_ceiling_wants_a_file_system() -> None:
+    llms = {"m": {"base_url": "http://127.0.0.1:1/v1", "model": "m", "most_requests": 5}}
+    with pytest.raises(UserError, match=r"llms\.m: most_requests .* s3://runs/small is no file system"):
+        parse_recipe(recipe_of(run_dir="s3://runs/small", llms=llms), "test")
+    assert parse_recipe(recipe_of(run_dir="/runs/small", llms=llms), "test").llms["m"].most_requests == 5
+
+
+@pytest.mark.parametrize(("url", "extra"), [("s3://bucket/run", "s3"), ("gs://bucket/run", "gcs")])
+def test_a_client_that_is_not_installed_is_named(url: str, extra: str, tmp_path: Path) -> None:
+    code = "import sys; sys.modules.update(s3fs=None, gcsfs=None); from pipelines.cli import main; main()"
+    result = subprocess.run(
+        [sys.executable, "-c", code, "run", write_recipe(tmp_path), "--run-dir", url],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert f"pip install 'speechmill[{extra}]'" in result.stderr
+
+
+def test_a_url_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(UserError, match=r"s4://bucket/run: .*s4"):
+        store.Store("s4://bucket/run")
+
+
+def test_a_bucket_that_is_not_there_or_not_ours_is_said(
+    s3: S3Server, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines.url = "s3://no-such-bucket/run"
+    with pytest.raises(
+        UserError, match=r"s3://no-such-bucket/run cannot be listed: .*\. s3fs takes credentials from AWS"
+    ):
+        machines.become("here").pull()
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(UserError, match=r"cannot be listed: Unable to locate credentials"):
+        machines.become("there").pull()
+
+
+def speechmill(s3: S3Server, cache: Path, *arguments: str | Path, **run: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command on a machine of its own, with the credentials in its environment alone."""
+    environment = {**os.environ, **s3.environment, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cache)}
+    return subprocess.run(
+        command(*arguments), cwd=ROOT, env={**environment, "COLUMNS": "200"}, capture_output=True, text=True,
+        timeout=200, check=False, **run,
+    )  # fmt: skip
+
+
+def content_there(s3: S3Server, prefix: str, folder: Path) -> dict[str, str]:
+    """Return what `content` does of a run in the store; nothing there may hold a secret."""
+    for name, data in s3.objects(prefix).items():
+        assert KEY.encode() not in data and SECRET.encode() not in data, name
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return {name: digest for name, digest in content(folder).items() if not name.startswith("lock/")}
+
+
+def test_a_killed_and_resumed_run_in_a_store_has_the_bytes_of_one_in_a_folder(
+    s3: S3Server, finished: Path, tmp_path: Path
+) -> None:
+    recipe, url = write_recipe(tmp_path, report=True), f"s3://{BUCKET}/killed"
+    cache = tmp_path / "cache"
+    environment = {**os.environ, **s3.environment, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cache)}
+    run = command("run", recipe, "--run-dir", url, "--workers", "0")
+    process = subprocess.Popen(run, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 100
+    spoken: list[str] = []
+    while len(spoken) < 3 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+        listed = s3.client().list_objects_v2(Bucket=BUCKET, Prefix="killed/tts/").get("Contents", [])
+        spoken = [about["Key"] for about in listed if about["Key"].endswith(".json")]
+    assert process.poll() is None, "it was to be killed half-way"
+    process.kill()
+    process.wait()
+    before = {key: s3.client().head_object(Bucket=BUCKET, Key=key)["LastModified"] for key in spoken}
+    results = [speechmill(s3, cache, "run", recipe, "--run-dir", url, "--workers", "0")]
+    assert results[0].returncode == 0, results[0].stdout + results[0].stderr
+    assert f"dataset: {url}/dataset" in results[0].stdout
+    assert {key: s3.client().head_object(Bucket=BUCKET, Key=key)["LastModified"] for key in spoken} == before
+    assert content_there(s3, "killed", tmp_path / "there") == content(finished / "run")
+
+    elsewhere = tmp_path / "another machine"  # which has no copy, and is given nothing but the URL
+    results += [speechmill(s3, elsewhere, verb, url, *more) for verb, *more in [("status",), ("verify",)]]
+    row = json.loads((tmp_path / "there/mixture.json").read_bytes())
+    assert row["mixtures"]
+    ids = [name for name in content(finished / "run") if name.startswith("tts/examples")]
+    assert ids
+    for result in results:
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert KEY not in result.stdout + result.stderr
+        assert SECRET not in result.stdout + result.stderr
+    assert f"{url}: not running" in results[1].stdout
+    assert "all 13 promises are kept" in results[2].stdout
+    copies = [path for place in (cache, elsewhere) for path in place.rglob("*") if path.is_file()]
+    assert len(copies) > 100
+    assert not [path for path in copies if KEY.encode() in path.read_bytes() or SECRET.encode() in path.read_bytes()]
+
+
+def test_workers_on_ray_give_the_same_bytes(s3: S3Server, finished: Path, tmp_path: Path) -> None:
+    recipe, url = write_recipe(tmp_path, report=True), f"s3://{BUCKET}/on-ray"
+    result = speechmill(s3, tmp_path / "cache", "run", recipe, "--run-dir", url, "--workers", "2")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert content_there(s3, "on-ray", tmp_path / "there") == content(finished / "run")
+
+
+def test_a_run_by_file_url_lies_in_that_folder(s3: S3Server, finished: Path, tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/my%20run"
+    recipe = write_recipe(tmp_path, report=True)
+    result = speechmill(s3, tmp_path / "cache", "run", recipe, "--run-dir", url, "--workers", "0")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert content(tmp_path / "my run") == content(finished / "run")
+    assert not (tmp_path / "cache").exists(), "a folder needs no copy"
+    result = speechmill(s3, tmp_path / "cache", "status", url)
+    assert f"{tmp_path}/my run: not running" in result.stdout
