@@ -50,7 +50,8 @@ class PassRates(Options):
     units: int = Field(0, ge=0, description="that were measured")
     start_seconds: float = Field(0.0, ge=0, description="more that a worker's first unit takes: imports, models")
     seconds: Line = Field(Line(), description="of a worker")
-    processor: float = Field(1.0, ge=0, description="seconds of processor in each of them")
+    processor: Line | None = Field(None, description="seconds of processor; none: a worker's are all busy")
+    processor_start: float | None = Field(None, ge=0, description="and of its start; none: all of that")
     kept: BySource = Field(ALL, description="rows that go on, for each row that comes")
     rejected: BySource = Field(NONE, description="rows that end here, for each row that comes")
     shards: bool = Field(True, description="whether the pass makes shards of rows")
@@ -60,6 +61,16 @@ class PassRates(Options):
     tokens: BySource = Field(NONE, description="sound tokens, for each row that goes on")
     usage: dict[str, float] = Field({}, description="requests, tokens, characters of servers, for each row that comes")
     facts: dict[str, Any] = Field({}, description="what the passes behind it go by")
+
+    @property
+    def busy(self) -> Line:
+        """Return the seconds of processor."""
+        return self.seconds if self.processor is None else self.processor
+
+    @property
+    def busy_start(self) -> float:
+        """Return those of a worker's start."""
+        return self.start_seconds if self.processor_start is None else self.processor_start
 
 
 Classes = dict[str, int]  # "speech_instruction transcription": rows that may serve just these tasks

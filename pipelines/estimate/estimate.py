@@ -106,10 +106,10 @@ def estimate(
     times_whole = times_now if nothing_done else simulate(works_of(recipe, passes, whole=True), cluster)
     found = Estimate(recipe, rates, cluster, prices, rows, passes, walk.pairs, times_whole, times_now)
     for ahead in passes:
-        starts = times_now.workers.get(ahead.key, 0) * ahead.start_seconds  # those of what is done are in its seconds
+        workers = times_now.workers.get(ahead.key, 0)  # that start; those of what is done are in its seconds
         for figures, total in ((ahead.whole, found.whole), (ahead.now, found.now)):
-            figures.seconds += starts
-            figures.processor += starts
+            figures.seconds += workers * ahead.start_seconds
+            figures.processor += workers * ahead.busy_start
             figures.cpu_seconds = figures.seconds * recipe.workers.of(ahead.key).cpus
             figures.gpu_seconds = figures.seconds * ahead.a_pass.gpus(recipe)
             total.add(_in_all(ahead.key, figures))

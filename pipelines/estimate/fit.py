@@ -25,7 +25,7 @@ def line(points: Sequence[Point]) -> tuple[Line, float]:
     """Return what a unit takes: amount = start, if it is a worker's first, + unit + row[source] x rows; and the start.
 
     Where all units are of one size, or all are their workers' first, there is nothing to tell a fixed part from: it is
-    in what a row takes, a start in what a unit takes. An amount's variance is taken to grow with it.
+    in what a row takes, a start in what a unit takes. An amount's variance is taken to grow with the rows.
     """
     if not points:
         return Line(), 0.0
@@ -37,7 +37,7 @@ def line(points: Sequence[Point]) -> tuple[Line, float]:
     has_rows = [bool(column.any()) for column in columns]
     starts, sizes = 0 < first.sum() < len(points), len(set(rows)) > 1 or not rows.any()
     table = np.stack([first * starts, np.full(len(points), float(sizes)), *columns], axis=1)
-    weights = 1 / np.sqrt(amounts + amounts.mean() / 100 + 1e-9)
+    weights = 1 / np.sqrt(rows + rows.mean() / 10 + 1)
     start, unit, *slopes = _not_negative(table * weights[:, None], amounts * weights)
     row = {source: slope for source, slope, known in zip(sources, slopes, has_rows, strict=True) if known}
     total = sum(rows)

@@ -96,6 +96,7 @@ class PassAhead:
     whole: Figures = field(default_factory=Figures)
     now: Figures = field(default_factory=Figures)
     start_seconds: float = 0
+    busy_start: float = 0
     measured: bool = True  # whether there are rates for it
 
     @property
@@ -134,7 +135,9 @@ class Walk:
         key, recipe = a_pass.key, self.recipe
         of_pass = self.rates.passes.get(key)
         prices = price_of(recipe, key)
-        ahead = PassAhead(a_pass, [], start_seconds=of_pass.start_seconds if of_pass else 0.0)
+        ahead = PassAhead(a_pass, [])
+        if of_pass is not None:
+            ahead.start_seconds, ahead.busy_start = of_pass.start_seconds, of_pass.busy_start
         if not a_pass.applies(recipe):
             return ahead, {}
         if key == "mix":
@@ -188,7 +191,7 @@ class Walk:
             size=size,
             spent=sum(record.files[name]["bytes"] for name in shards),
             seconds=seconds,
-            processor=record.cost.get("cpu_seconds", seconds * rates.processor),
+            processor=record.cost.get("cpu_seconds", seconds),
             usage=Counter(record.cost.get("usage", {})),
         )
 
@@ -211,7 +214,7 @@ class Walk:
             size=(0.0 if spent else of_shards) + rates.other_bytes.of(source, rows),
             spent=of_shards if spent else 0.0,
             seconds=seconds,
-            processor=seconds * rates.processor,
+            processor=rates.busy.of(source, rows),
             usage=Counter({name: amount * rows for name, amount in rates.usage.items()}),
         )
         if key == "quantize":

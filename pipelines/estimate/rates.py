@@ -109,9 +109,13 @@ def _pass_rates(
     seconds, start = line(
         [Point(source, n, r.cost.get("seconds", 0.0), r.cost.get("first", False)) for source, n, r in places]
     )
-    busy = [(r.cost["cpu_seconds"], r.cost["seconds"]) for _, _, r in places if r.cost.get("cpu_seconds") is not None]
+    busy = [
+        Point(source, n, r.cost["cpu_seconds"], r.cost.get("first", False))
+        for source, n, r in places
+        if "cpu_seconds" in r.cost
+    ]
+    processor, processor_start = line(busy) if busy else (None, None)
     shards = any("shards" in record.facts for _, _, record in places)
-    kept = [(source, rows_out(r) if shards else n, *_bytes(key, r)) for source, n, r in places]
     here = [(source_of(recipe, key, unit), rows_of(key, unit, record), record) for unit, record in last]
     used: Counter[str] = Counter()
     for _, _, record in here:
@@ -124,24 +128,28 @@ def _pass_rates(
         units=len(places),
         start_seconds=start,
         seconds=seconds,
-        processor=sum(b for b, _ in busy) / (sum(s for _, s in busy) or 1.0) if busy else 1.0,
+        processor=processor,
+        processor_start=processor_start,
         kept=shares([(source, n, rows_out(r)) for source, n, r in here]),
         rejected=shares([(source, n, sum(r.counts.rejected.values())) for source, n, r in here]),
         shards=shards,
-        shard_bytes=line([Point(source, out, shard) for source, out, shard, _ in kept])[0],
-        other_bytes=line([Point(source, n, _bytes(key, r)[1]) for source, n, r in places])[0],
+        shard_bytes=line([Point(source, *of) for source, _, r in places for of in _shards(key, r)])[0],
+        other_bytes=line([Point(source, n, _other_bytes(key, r)) for source, n, r in places])[0],
         usage={name: amount / n_rows for name, amount in used.items() if amount and n_rows},
         facts={**{name: here[0][2].facts[name] for name in FACTS if name in here[0][2].facts}, **_shares(key, here)},
     )
 
 
-def _bytes(key: str, record: Record) -> tuple[int, int]:
-    """Return the bytes of a unit's shards of rows, and of its other files."""
-    shards = {f"{key}/{name}.parquet" for name in record.facts.get("shards", {})}
-    sizes: Counter[bool] = Counter()
-    for name, about in record.files.items():
-        sizes[name in shards] += about["bytes"]
-    return sizes[True], sizes[False]
+def _shards(key: str, record: Record) -> list[tuple[int, int]]:
+    """Return rows and bytes of each shard of rows that a unit made."""
+    shards = {f"{key}/{name}.parquet": rows for name, rows in record.facts.get("shards", {}).items()}
+    return [(rows, record.files[file]["bytes"]) for file, rows in shards.items() if file in record.files]
+
+
+def _other_bytes(key: str, record: Record) -> int:
+    """Return the bytes of a unit's other files."""
+    of_all: int = sum(about["bytes"] for about in record.files.values())
+    return of_all - sum(size for _, size in _shards(key, record))
 
 
 def _shares(key: str, here: Sequence[tuple[str, int, Record]]) -> dict[str, Any]:
