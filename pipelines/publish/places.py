@@ -25,7 +25,8 @@ def published_recipe(recipe: Recipe, models: bool = True) -> str:
         models: also say where models come from, if that is the Hub; null if it is a path. The card does not: it is the
             same wherever the same models lay. Nor does it list the rows that were made again.
     """
-    plain = recipe.model_dump(mode="json", exclude_defaults=True, exclude={"plan"} if models else {"plan", "repairs"})
+    elsewhere = {"plan", "workers"} if models else {"plan", "workers", "repairs"}
+    plain = recipe.model_dump(mode="json", exclude_defaults=True, exclude=elsewhere)
     if "rules" in plain.get("filter", {}):
         plain["filter"]["rules"] = [_rule(rule) for rule in recipe.filter.rules]
     for holder, key in list(_places(plain, PLACES)):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from pipelines.errors import RunError, UserError
 from pipelines.graph import plan_run
+from pipelines.publish.places import published_recipe
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.running.pool import LOSSES, Pool, Times
 from pipelines.running.room import Room
@@ -106,7 +108,7 @@ def test_two_kinds_take_turns_on_the_only_cpu(tmp_path: Path) -> None:
         orders(recipe, "tts", 50, priority=1),
     )
     order = [fields["step"] for fields in told.of("shard_given")]
-    turns = 1 + sum(one != other for one, other in zip(order, order[1:], strict=False))
+    turns = 1 + sum(one != other for one, other in pairwise(order))
     assert 3 <= turns <= 8  # it does not go to and fro for each unit: a start costs more than that
 
 
@@ -258,6 +260,7 @@ def test_options_of_workers_change_nothing_that_is_made(finished: Path, tmp_path
     assert changed.workers.of("tts.augment").cpus == 2
     plans, _ = plan_run(changed, passes_for(None))
     assert all(plan.done for plan in plans)
+    assert "workers" not in published_recipe(changed)
 
 
 @pytest.mark.parametrize(
