@@ -8,6 +8,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,23 @@ os.environ["OMP_NUM_THREADS"] = "1"
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples" / "instructions.jsonl"
 SHARED = ROOT.parent / "shared" / "data"
+
+# Where pytest's processes share the files, what takes longest comes first: no process waits for another's last file.
+LONGEST = [
+    "running/", "test_runs.py", "pipelines/test_noise_sounds.py", "pipelines/test_engines.py",
+    "quantize/test_whispervq.py", "pipelines/test_shipped_recipes.py", "pipelines/test_chats.py",
+    "tts/test_whisperspeech_parity.py", "pipelines/test_quantize_step.py", "pipelines/test_augment_step.py",
+    "pipelines/test_answer_step.py", "pipelines/test_repair.py", "pipelines/test_explain_row.py", "report/",
+    "answers/test_llm.py", "tts/test_spoken_form.py", "tts/test_whisperspeech.py",
+]  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        name = str(item.path.relative_to(ROOT / "tests"))
+        return next((n for n, long in enumerate(LONGEST) if name.startswith(long)), len(LONGEST))
+
+    items.sort(key=place)
 
 
 def recipe_of(**changes: Any) -> dict[str, Any]:
@@ -69,6 +88,14 @@ def speechmill(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.Completed
     """Run the command to its end."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
     return FORKS.run([str(argument) for argument in arguments], cwd, environment, timeout=280)
+
+
+@contextmanager
+def two_threads() -> Iterator[None]:
+    """Let torch have two threads in the commands that are run, as it has on a machine of two cores."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OMP_NUM_THREADS", "2")
+        yield
 
 
 def assert_done(result: subprocess.CompletedProcess[str]) -> None:

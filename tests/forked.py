@@ -26,7 +26,7 @@ LIBRARIES = ("torch", "datasets", "openai", "matplotlib.pyplot", "ray", "jinja2"
 
 
 class Forks:
-    """Runs commands in forks of one process, which starts with the first of them."""
+    """Runs commands in forks of one process, which starts with the first of them and has its environment."""
 
     def __init__(self) -> None:
         self._server: subprocess.Popen[str] | None = None
@@ -37,17 +37,12 @@ class Forks:
     ) -> subprocess.CompletedProcess[str]:
         """Run `python -m pipelines` with arguments, to its end. Raises subprocess.TimeoutExpired.
 
-        Libraries look at the environment as they are loaded: in one that is another than at the first command,
-        nothing is forked and all is loaded.
+        Libraries look at the environment as they are loaded: for another one they are loaded again.
         """
         environment = {name: value for name, value in environment.items() if name != "PYTEST_CURRENT_TEST"}
-        if self._server is None:
+        if self._server is None or environment != self._environment:
+            self.end()
             self._server, self._environment = _start(environment), environment
-        if environment != self._environment:
-            return subprocess.run(
-                [sys.executable, "-m", "pipelines", *arguments],
-                cwd=cwd, env=environment, timeout=timeout, capture_output=True, text=True, check=False,
-            )  # fmt: skip
         assert self._server.stdin
         assert self._server.stdout
         with TemporaryDirectory() as folder:
@@ -64,17 +59,22 @@ class Forks:
                 raise subprocess.TimeoutExpired(arguments, timeout, said.read_bytes(), complained.read_bytes())
             return subprocess.CompletedProcess(arguments, code, said.read_text(), complained.read_text())
 
+    def end(self) -> None:
+        """End the process, if there is one."""
+        if self._server is not None:
+            self._server.communicate()
+            self._server = None
+
 
 def _start(environment: Mapping[str, str]) -> subprocess.Popen[str]:
-    server = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-m", "tests.forked"],
         cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
     )  # fmt: skip
-    atexit.register(server.communicate)
-    return server
 
 
 FORKS = Forks()
+atexit.register(FORKS.end)
 
 
 def serve() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, assert_done, command, content, speechmill, write_recipe
+from tests.conftest import ROOT, assert_done, command, content, speechmill, two_threads, write_recipe
 
 SEED = int(os.environ.get("SPEECHMILL_CHAOS_SEED", time.time_ns() % 10**6))  # printed on failure
 
@@ -65,7 +65,8 @@ def workers_of(driver: int) -> list[int]:
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an undisturbed run without the report, by the plain loop. Read only."""
     folder = tmp_path_factory.mktemp("plain")
-    assert_done(speechmill("run", write_recipe(folder), "--workers", "0"))
+    with two_threads():  # others have one
+        assert_done(speechmill("run", write_recipe(folder), "--workers", "0"))
     return folder
 
 

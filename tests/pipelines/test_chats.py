@@ -30,7 +30,7 @@ from pipelines.tasks import written_turns
 from pipelines.verdicts import SCORES, rejects
 from pipelines.verify import open_run, verify
 from tests.answers.loopback_chat import QUICK, LoopbackChat
-from tests.conftest import ROOT, assert_done, content, recipe_of, speechmill, write_recipe
+from tests.conftest import ROOT, assert_done, content, recipe_of, speechmill, two_threads, write_recipe
 from tests.test_verify import edit
 from tts.engine import Request, SpeechError, Spoken
 
@@ -414,7 +414,8 @@ WHOLE = {
 def chats_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a recipe of chats and its run. Read only."""
     folder = tmp_path_factory.mktemp("chats")
-    assert_done(speechmill("run", write_recipe(folder, **WHOLE), "--workers", "0"))
+    with two_threads():  # workers have one
+        assert_done(speechmill("run", write_recipe(folder, **WHOLE), "--workers", "0"))
     return folder
 
 
