@@ -6,14 +6,14 @@
 
 weak      1, 2, 4, 8, 16 workers on a Ray that counts as many CPUs as it is told: so many shards for each worker, of two
           seconds that are slept, as if a GPU computed. Efficiency is the seconds slept over workers x wall, from the
-          first shard's begin to the last one's end; all workers are up before. Beside it what the driver spent.
+          first shard's begin to the last one's end; all workers are up before. Beside it what the driver spent since.
 driver    1,000 to 10,000 units that write 1 KB and do nothing else, with four workers: real schedule, pool, events,
           progress and commits. Seconds and driver CPU of each, peak memory, and the same command again: nothing to do.
 schedule  the schedule alone: 10,000, 100,000, 1,000,000 units in two passes of which one follows the other, and no Ray.
 disk      what else a driver and a file system do for a shard: commits, records read, names listed.
 
-Workers import a stand-in for `pipelines.steps` (this file), so that none loads an engine: sixteen of them on two cores
-would measure imports. Each measurement is a process of its own; all end by themselves. The load of the machine
+Workers take this script's passes for those of `pipelines.steps`, so that none loads an engine: sixteen of them on two
+cores would measure imports. Each measurement is a process of its own; all end by themselves. The load of the machine
 (average of the last minute) stands above each table: on a busy one the absolute times are the neighbours' too.
 """
 
@@ -30,12 +30,15 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # before this folder, whose scripts have names of packages
 
 from pipelines.graph import Job, Outcome, Outputs, Pass, Unit, shard_units  # noqa: E402
 from pipelines.recipe import Recipe, parse_recipe  # noqa: E402
+from pipelines.running.runner import Order, perform, run  # noqa: E402
 from pipelines.shards import Counts, Record, Staged, digest_json, read_record, to_json  # noqa: E402
 
 PARTS = ("weak", "driver", "schedule", "disk")
@@ -43,15 +46,6 @@ SLEPT_SECONDS, SHARDS_OF_A_WORKER = 2.0, 20
 DRIVERS_WORKERS = 4
 START_SECONDS = 180
 COMMITS, RECORDS, NAMES = 1000, 10_000, 100_000
-SITE = """
-import importlib.util, sys
-
-class StandIn:
-    def find_spec(self, name, path=None, target=None):
-        return importlib.util.spec_from_file_location(name, {steps!r}) if name == "pipelines.steps" else None
-
-sys.meta_path.insert(0, StandIn())
-"""
 
 
 def asked(name: str) -> float:
@@ -102,6 +96,14 @@ PASSES = (WARM, MADE, FOLLOWED)
 BY_KEY = {a_pass.key: a_pass for a_pass in PASSES}
 
 
+def work(order: Order) -> Record:
+    """Do a unit, in a worker."""
+    steps = ModuleType("pipelines.steps")
+    steps.BY_KEY = BY_KEY  # type: ignore[attr-defined]
+    sys.modules.setdefault("pipelines.steps", steps)
+    return perform(order)
+
+
 def recipe_in(folder: Path) -> Recipe:
     """Return a recipe that reads nothing; its passes are the ones above."""
     mix = {"mixtures": {"all": {"parts": {"transcription": 100}}}}
@@ -122,29 +124,35 @@ def run_passes(folder: Path, workers: int, keys: Sequence[str]) -> dict[str, flo
 
     from pipelines.running.events import Events
     from pipelines.running.progress import Progress
+    from pipelines.running.ray_pool import ray_pool
     from pipelines.running.run_folder import open_run_folder
-    from pipelines.running.runner import executor, run
 
     recipe = recipe_in(folder)
     run_folder = open_run_folder(recipe)
     events = Events(run_folder)
+    warmed: list[float] = []  # CPU seconds of the driver when all workers were up
+
+    def tell(kind: str, **fields: Any) -> None:
+        events.tell(kind, **fields)
+        if (kind, fields.get("step")) == ("pass_done", "warm"):
+            warmed.append(cpu_seconds())
+
     with (folder / "said.txt").open("a") as said:
         progress = Progress(run_folder, Console(file=said), events)
         began, before = time.monotonic(), cpu_seconds()
         outputs = run(
             recipe,
             [BY_KEY[key] for key in keys],
-            executor(workers, None, events, recipe.name),
+            ray_pool(workers, None, tell, work),
             progress,
-            events.tell,
+            tell,
         )
-    wall, cpu = time.monotonic() - began, cpu_seconds() - before
+    wall, cpu = time.monotonic() - began, cpu_seconds() - (warmed or [before])[0]
     facts = [one for key in keys if key != "warm" for one in outputs.facts(key)]
-    units = [record for key in keys for record in outputs.records(key).values()]
     return {
         "wall": wall,
         "cpu": cpu,
-        "units": len(units),
+        "units": len(facts),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "slept_wall": max(one["ended"] for one in facts) - min(one["began"] for one in facts),
     }
@@ -227,11 +235,9 @@ def measure(part: str, **wanted: float) -> dict[str, float]:
     """Take one measurement in a process of its own, in a folder of its own; return what it says."""
     folder = Path(tempfile.mkdtemp(prefix="weak-"))
     try:
-        (folder / "site").mkdir()
-        (folder / "site" / "sitecustomize.py").write_text(SITE.format(steps=str(Path(__file__).resolve())))
         environment = {
             **os.environ,
-            "PYTHONPATH": f"{folder / 'site'}:{ROOT}",
+            "PYTHONPATH": str(ROOT),
             **{f"WEAK_{name.upper()}": str(value) for name, value in wanted.items()},
         }
         said = subprocess.run(

@@ -1,4 +1,4 @@
-"""A small recipe in which every pass has something to do: texts, chats, recordings, a language model, all kinds of noise.
+"""A small recipe in which every pass has something to do: texts, chats, recordings, a language model, noise.
 
 It is made for runs that are disturbed: small shards, so that there are many, and a chat server that takes its time.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,19 +24,22 @@ RECORDINGS = 12
 BENCHMARK = 3  # questions that a benchmark asks too
 
 
-def write_recipe(folder: Path, run: Path, base_url: str, rows: int = 60, **changes: Any) -> Path:
-    """Write the sources and the recipe of a run; returns the recipe's path.
-
-    Args:
-        rows: of the source of questions; there are a fifth as many chats.
-        changes: of options, by their dotted names.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
+def write_sources(folder: Path, rows: int) -> None:
+    """Write questions (so many), a fifth as many chats, a benchmark, recordings."""
+    folder.mkdir(parents=True)
     _write_lines(folder / "asked.jsonl", _records(rows))
     chats = (turns(question, 2 + n % 2) for n, question in enumerate(islice(questions(500), rows // 5)))
     _write_lines(folder / "chats.jsonl", ({"messages": _messages(chat, n)} for n, chat in enumerate(chats)))
     _write_lines(folder / "benchmark.jsonl", ({"question": q} for q in islice(questions(0), BENCHMARK)))
     _write_recordings(folder / "speech")
+
+
+def write_recipe(folder: Path, run: Path, base_url: str, changes: Mapping[str, Any]) -> Path:
+    """Write the recipe of a run over the sources in a folder; returns its path.
+
+    Args:
+        changes: of options, by their dotted names.
+    """
     recipe = _recipe(folder, run, base_url)
     for name, value in changes.items():
         *places, last = name.split(".")

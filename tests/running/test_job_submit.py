@@ -145,7 +145,7 @@ def test_a_submitted_job_makes_the_bytes_of_a_local_run(job_server: JobServer, f
     run = tmp_path / "run"
     assert_done(
         job_server.submit(
-            *("--working-dir=.", "--", "python", "-m", "pipelines", "run", "recipe.yaml", "--address", "auto"),
+            *("--working-dir=.", "--", "python", "-m", "pipelines", "run", "recipe.yaml"),
             cwd=checkout,
         )
     )
