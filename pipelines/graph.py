@@ -259,7 +259,7 @@ def _wanted_again(recipe: Recipe, a_pass: Pass, record: Record) -> str | None:
         for reader in (key, *(name for name in BY_KEY[key].beside if BY_KEY[name].applies(recipe))):
             made_of = BY_KEY[reader].made_of(recipe, Unit(shard.name, (shard.path,)), outputs)
             found = read_record(recipe.run_path / BY_KEY[reader].record_name(shard.name))
-            if found is None or found.fingerprint != digest_json(made_of):
+            if found is None or found.fingerprint != digest_json(made_of) or QUARANTINED in found.facts:
                 return reader
             if reader == key:
                 before, behind = key, found

@@ -36,8 +36,8 @@ class Times:
     idle_gpu:  that one with models on a GPU is kept: they cost more
     lull:      without orders, after which a pass's least workers are kept no longer
     hold:      after which a kind without any worker gets the last one's room of another
-    start:     for a worker to start
-    node:      for a node that is large enough to come, or to come back
+    start:     for a worker to start where there is room for it
+    node:      for room: a node that is large enough to come, or to come back, or other jobs to end
     straggler: that a unit takes at least before it is given out a second time,
     factor:    and this often the median of its pass
     """
@@ -174,7 +174,6 @@ class Pool:
         self._recipe: Recipe | None = None
         self._named = 0
         self._failed_starts = 0
-        self._last_ready = self._cluster.now()
         self._starved: dict[Kind, float] = {}  # since when a kind has orders and no worker
         self._could: set[Kind] = set()  # kinds of which there was a worker once
         self._changed = _Changed()
@@ -255,7 +254,7 @@ class Pool:
                 raise event.error
 
     def _ready(self, worker: _Worker, event: Ready) -> None:
-        self._moved = self._last_ready = self._cluster.now()
+        self._moved = self._cluster.now()
         self._failed_starts = 0
         worker.node, worker.pending = event.node, False
         self._could.add(worker.kind)
@@ -360,7 +359,7 @@ class Pool:
             if worker.node and worker.node not in self._nodes:
                 self._died(worker, Died(worker.name, alone=False, why="its node has gone"))
             elif not worker.node and not worker.pending and now - worker.started > self._times.start:
-                self._end(worker, "it did not start")
+                self._give_start_up(worker)
             elif worker.node and worker.task is None and self._is_spare(worker, now):
                 self._end(worker, "nothing to do")
         if now - self._moved > self._times.settled:
@@ -368,6 +367,16 @@ class Pool:
             self._others = max(self._total_cpus() - self._cluster.free_cpus() - ours, 0.0)
         self._reissue(now)
         self._changed.needed = True
+
+    def _give_start_up(self, worker: _Worker) -> None:
+        """Drop a worker that does not start. Raises RunError, with the sums, where no other is at work meanwhile."""
+        if any(other.task is not None for other in self._workers.values()):
+            self._end(worker, "")
+            return
+        raise RunError(
+            f"Ray started no worker of {worker.kind} within {self._times.start:g} s; "
+            f"free CPUs: {self._cluster.free_cpus():g} of {self._total_cpus():g}."
+        )
 
     def _see_nodes(self) -> None:
         before, self._nodes = self._nodes, self._cluster.nodes()
@@ -485,18 +494,15 @@ class Pool:
         (queue, *_) = [q for q in queues if q.waiting]
         waited = now - self._starved[kind]
         if any(node.room.fits(kind.needs) for node in self._nodes.values()):
-            if waited > self._times.start and now - self._last_ready > self._times.start and not self._is_busy():
+            if waited > self._times.node and not any(worker.task is not None for worker in self._workers.values()):
                 raise RunError(
-                    f"{queue.key}: Ray started no worker ({kind}) within {self._times.start:g} s; "
+                    f"{queue.key}: there was no room for a worker of {kind} within {self._times.node:g} s; "
                     f"free CPUs: {self._cluster.free_cpus():g} of {self._total_cpus():g}."
                 )
         elif kind not in self._could and not queue.grows:
             raise UserError(self._too_large(kind, queue))
         elif waited > self._times.node:
             raise RunError(f"{self._too_large(kind, queue)} None came within {self._times.node:g} s.")
-
-    def _is_busy(self) -> bool:
-        return any(worker.task is not None for worker in self._workers.values())
 
     def _too_large(self, kind: Kind, queue: PassQueue) -> str:
         """Return why no node has room for a worker, with the sums."""

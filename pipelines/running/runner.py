@@ -393,7 +393,7 @@ class _Finisher:
         """Take in that a unit is done."""
         self._folder.note(f"{order.key}/{order.unit.name}.json", record)
         self._progress.advance(order.key, order.unit, record)
-        self._remove_spent(order.key, [order.unit.name])
+        self._remove_spent(order.key, {order.unit.name: record})
 
     def finish(self, state: PassAtWork, records: dict[str, Record], outputs: Outputs) -> None:
         """Check and write a pass's manifest, and remove files that no unit owns."""
@@ -408,9 +408,10 @@ class _Finisher:
         if key in self._began:
             self._tell("pass_done", step=key, seconds=round(time.monotonic() - self._began[key], 3))
 
-    def _remove_spent(self, key: str, shards: Iterable[str]) -> None:
+    def _remove_spent(self, key: str, records: Mapping[str, Record]) -> None:
         folders = self._spends.get(key, ())
-        self._folder.remove([f"{folder}/{shard}.parquet" for shard in shards for folder in folders])
+        spent = [shard for shard, record in records.items() if QUARANTINED not in record.facts]  # they are tried again
+        self._folder.remove([f"{folder}/{shard}.parquet" for shard in spent for folder in folders])
 
 
 def _manifest(a_pass: Pass, records: dict[str, Record], outputs: Outputs) -> dict[str, object]:

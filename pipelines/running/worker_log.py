@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-LINES = 20  # of a log that are shown
+LINES = 20  # of a log that are shown,
+CHARACTERS = 300  # and of each line
 TAIL_BYTES = 16 << 10  # in which they are looked for
 
 log = logging.getLogger("speechmill")
@@ -57,6 +58,7 @@ def last_lines(path: Path | None) -> tuple[str, ...]:
         with path.open("rb") as file:
             size = file.seek(0, 2)
             file.seek(max(size - TAIL_BYTES, 0))
-            return tuple(file.read().decode(errors="replace").splitlines()[-LINES:])
+            lines = file.read().decode(errors="replace").splitlines()[-LINES:]
+            return tuple(line[:CHARACTERS] for line in lines)
     except OSError:
         return ()

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,22 +19,27 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from ray import cloudpickle
+from rich.console import Console
 
 from pipelines.errors import RunError
-from pipelines.graph import Unit
+from pipelines.graph import Outputs, Unit
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.row import REJECTED_ROW, ROW
-from pipelines.running.events import read_events
+from pipelines.running import runner
+from pipelines.running.events import Events, read_events
 from pipelines.running.pool import Times
+from pipelines.running.progress import Progress
 from pipelines.running.quarantine import GIVES_UP, quarantine
 from pipelines.running.ray_pool import ray_pool
-from pipelines.running.runner import Order
+from pipelines.running.run_folder import open_run_folder
+from pipelines.running.runner import InThisProcess, Order, Tell, perform
 from pipelines.shards import QUARANTINED, Counts, Record, read_record
+from pipelines.steps import passes_for
 from tests.conftest import ROOT, assert_done, content, speechmill, write_recipe
 from tests.running.cluster import Cluster, cluster, kill
 from tests.running.simulated import Told, orders, recipe_with
 
-CARD = ("dataset/README.md", "dataset/report.html")
+CARD = ("dataset/README.md", "dataset/report.html", "dataset/funnel.png", "dataset/mixtures.png")
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers have our packages, and no tests
 
 
@@ -153,6 +159,7 @@ def test_a_worker_that_dies_says_what_it_wrote_last(nodes: Cluster, recipe: Reci
 POISONED = """
 import os, signal, sys
 from ray import cloudpickle
+from rich.console import Console
 import pipelines.running.ray_pool as ray_pool
 from pipelines.running.runner import perform
 
@@ -211,7 +218,11 @@ def test_what_is_given_up_is_a_shard_without_rows_and_each_row_a_reject(
     run = tmp_path / "run"
     shutil.copytree(finished / "run", run)
     llm = {"m": {"base_url": "http://127.0.0.1:9/v1", "model": "m"}}
-    changes = {"llms": llm, "answer": {"llm": "m", "how": "spoken"}, "tts": {"per_prompt": 2, "augment": {"gain_db": [-6, 3]}}}
+    changes = {
+        "llms": llm,
+        "answer": {"llm": "m", "how": "spoken"},
+        "tts": {"per_prompt": 2, "augment": {"gain_db": [-6, 3]}},
+    }
     recipe = load_recipe(write_recipe(tmp_path, **changes))
     before = {"filter": "score", "answer": "filter", "tts": "answer", "tts.augment": "tts", "quantize": "tts"}[key]
     taken = "filter" if before == "answer" else before  # where that run has no answers, it has what they would be of
@@ -232,3 +243,37 @@ def test_what_is_given_up_is_a_shard_without_rows_and_each_row_a_reject(
     assert record.facts.keys() >= (usual.facts.keys() if usual else {"answers"} if key == "answer" else {"shards"})
     assert record.facts["shards"] == {"examples-00001": 0}
     assert read_record(run / key / "examples-00001.json") == record
+
+
+def test_speech_that_is_removed_is_kept_for_what_was_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next run needs it again: that of a shard whose tokens were given up, or its augmentation, is made again."""
+    given_up = {("quantize", "examples-00000"), ("tts.augment", "examples-00001")}
+
+    def perform_or_give_up(order: Order, tell: Tell) -> Record:
+        if (order.key, order.unit.name) in given_up:
+            return quarantine(order, "its worker died")
+        return perform(order)
+
+    def run_once(name: str) -> tuple[Path, Outputs]:
+        run = tmp_path / name
+        recipe = load_recipe(path, run_dir=str(run))
+        events = Events(open_run_folder(recipe))
+        progress = Progress(open_run_folder(recipe), Console(quiet=True), events)
+        hands = nullcontext(InThisProcess(events.tell))
+        return run, runner.run(recipe, passes_for("quantize"), hands, progress, events.tell, threads=False)
+
+    changes: dict[str, Any] = {
+        "tts": {"keep_audio": False, "augment": {"gain_db": [-6, 3]}},
+        "export": {"audio": False},
+    }
+    sources = [{"name": "examples", "path": "examples/instructions.jsonl", "limit": 60}]
+    path = write_recipe(tmp_path, sources=sources, **changes)
+    monkeypatch.setattr(runner, "perform_here", perform_or_give_up)
+    run, outputs = run_once("run")
+    assert sorted(runner.quarantined(outputs)) == ["quantize examples-00000", "tts.augment examples-00001"]
+    assert [file.stem for file in run.glob("tts.augment/*.parquet")] == ["examples-00000"]
+    given_up.clear()
+    run_once("run")
+    undisturbed, _ = run_once("other")
+    assert not list(run.glob("tts*/*.parquet"))
+    assert content(run) == content(undisturbed)

@@ -164,6 +164,23 @@ def test_a_cluster_that_does_not_grow_is_an_error_in_the_end(tmp_path: Path) -> 
         run_all(pool, orders(recipe, "tts", 1))
 
 
+def test_room_that_another_job_holds_is_waited_for_and_then_said(recipe: Recipe) -> None:
+    """What Ray says of free CPUs may be late: workers that are started then wait in Ray's own queue."""
+    cluster = Simulated(a=Room(2))
+    cluster.free["a"].cpus = 0
+    with pytest.raises(RunError, match=r"free CPUs: 0 of 2"):
+        run_all(pool_of(cluster, times=Times(node=300)), orders(recipe, "tts", 1))
+    cluster = Simulated(a=Room(2))
+    cluster.free["a"].cpus = 0
+    setattr(cluster, "free_cpus", lambda: 2.0)  # noqa: B010 - as Ray would say a moment later
+    with pytest.raises(RunError, match=r"Ray started no worker of 1 CPU within 180 s; free CPUs: 2 of 2"):
+        run_all(pool_of(cluster), orders(recipe, "tts", 1))
+    cluster = Simulated(a=Room(2))
+    cluster.free["a"].cpus = 0
+    cluster.at_time(100, lambda: setattr(cluster.free["a"], "cpus", 2))
+    assert run_all(pool_of(cluster), orders(recipe, "tts", 1)) == ["tts-0"]
+
+
 def test_a_node_that_joins_late_is_used(recipe: Recipe) -> None:
     cluster, told = Simulated(a=Room(1)), Told()
     cluster.at_time(10, lambda: cluster.add_node("late", Room(9)))
