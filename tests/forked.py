@@ -1,7 +1,7 @@
 """Commands in forks of a process that has loaded the libraries: each a process of its own, and none loads torch again.
 
-`python -m tests.forked` is that process. A line of its standard input is a command, as JSON; the answers are the
-command's process id and, once it has ended, its status. It ends when its standard input does.
+`python -m tests.forked` is that process. A line of its standard input is a command, as JSON; the answer is its
+status, once it has ended. The process ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -43,21 +43,23 @@ class Forks:
         if self._server is None or environment != self._environment:
             self.end()
             self._server, self._environment = _start(environment), environment
-        assert self._server.stdin
-        assert self._server.stdout
-        with TemporaryDirectory() as folder:
-            said, complained = Path(folder, "stdout"), Path(folder, "stderr")
-            order = {"arguments": arguments, "cwd": str(cwd), "stdout": str(said), "stderr": str(complained)}
-            self._server.stdin.write(json.dumps(order) + "\n")
-            self._server.stdin.flush()
-            pid = int(self._server.stdout.readline())
-            ended, _, _ = select([self._server.stdout], [], [], timeout)
-            if not ended:
-                os.kill(pid, signal.SIGKILL)
-            code = os.waitstatus_to_exitcode(int(self._server.stdout.readline()))
-            if not ended:
-                raise subprocess.TimeoutExpired(arguments, timeout, said.read_bytes(), complained.read_bytes())
-            return subprocess.CompletedProcess(arguments, code, said.read_text(), complained.read_text())
+        server, self._server = self._server, None  # until the command has ended
+        assert server.stdin
+        assert server.stdout
+        try:
+            with TemporaryDirectory() as folder:
+                said, complained = Path(folder, "stdout"), Path(folder, "stderr")
+                order = {"arguments": arguments, "cwd": str(cwd), "stdout": str(said), "stderr": str(complained)}
+                server.stdin.write(json.dumps(order) + "\n")
+                if not select([server.stdout], [], [], timeout)[0]:
+                    raise subprocess.TimeoutExpired(arguments, timeout)
+                code = os.waitstatus_to_exitcode(int(server.stdout.readline()))
+                self._server = server
+                return subprocess.CompletedProcess(arguments, code, said.read_text(), complained.read_text())
+        finally:
+            if self._server is not server:
+                os.killpg(server.pid, signal.SIGKILL)
+                server.wait()
 
     def end(self) -> None:
         """End the process, if there is one."""
@@ -70,6 +72,7 @@ def _start(environment: Mapping[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "tests.forked"],
         cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+        start_new_session=True,
     )  # fmt: skip
 
 
@@ -87,7 +90,6 @@ def serve() -> None:
         if (pid := os.fork()) == 0:
             become(order["arguments"], order["cwd"], (os.devnull, order["stdout"], order["stderr"]))
             return
-        print(pid, flush=True)
         print(os.waitpid(pid, 0)[1], flush=True)
 
 

@@ -87,8 +87,9 @@ def test_ids_are_upstreams_for_each_clip_alone(
     batch_size: int, clips: dict[str, Samples], golden: Callable[[str], Golden], tmp_path: Path
 ) -> None:
     assert len(clips) >= 60
+    some = clips if ALL or batch_size == 7 else dict(list(clips.items())[::3])
     tokenizer = load(tmp_path, "micro", batch_size=batch_size)
-    assert mismatches(tokenizer, clips, golden("micro")) == {}
+    assert mismatches(tokenizer, some, golden("micro")) == {}
 
 
 def test_both_layouts_are_the_same_model(
