@@ -22,6 +22,7 @@ BESIDE = ("noise", "interruptions", "ladder")  # shards that are no source's
 BY_PAIRS = ("export.render", "export")  # whose work grows with the pairs that they write
 FACTS = ("prompts", "missing", "tokenizer", "tokens_per_second", "n_codes", "mask_code", "device")
 WHO = ("engines", "voices", "tokenizer", "model", "precision", "llm")  # options that say who does the work
+NOT_HERE = "not fetched yet"  # the digest of a model that this machine lacks
 MOST_SHARDS = 50  # of a source, whose rows are looked at for the tasks that they serve
 
 
@@ -273,7 +274,8 @@ def check(recipe: Recipe, rates: Rates) -> list[str]:
         if of_pass.options is None:
             continue
         for name in options.keys() & of_pass.options.keys() & set(WHO) - {"voices"}:
-            if changed := differences(of_pass.options[name], options[name], name):
+            changed = differences(of_pass.options[name], options[name], name)
+            if changed := [line for line in changed if NOT_HERE not in line]:
                 wrong.append(f"{key}: {changed[0]}")
         skipped = ("rows_per_shard", "limited", "seed", *WHO)
         then, now = ({k: v for k, v in of.items() if k not in skipped} for of in (of_pass.options, options))
