@@ -44,6 +44,7 @@ def look(folder: RunFolder) -> dict[str, Any]:
         owner   who is, or was, at work, for people
         silent  seconds since the driver wrote
         events  the last ones that are worth a word
+        why     it failed
 
     Raises UserError where no run has begun.
     """
@@ -61,8 +62,9 @@ def look(folder: RunFolder) -> dict[str, Any]:
         state = "running" if held else "gone"
     else:
         state = "in use" if held else "ended"
-    events = parse(_read(folder, EVENTS_FILE, TAIL_BYTES) or b"")
-    remarkable = [e for e in events if e["kind"] in REMARKABLE and e["time"] >= told["started"]]
+    tail = parse(_read(folder, EVENTS_FILE, TAIL_BYTES) or b"")
+    events = [event for event in tail if event["time"] >= told["started"]]
+    ended = [event.get("why") for event in events if event["kind"] == "run_ended"]
     return {
         "run": folder.place,
         "state": state,
@@ -70,7 +72,8 @@ def look(folder: RunFolder) -> dict[str, Any]:
         "silent": round(max(time.time() - told["updated"], 0), 1),
         **told,
         "finished_before": {key: n for key, n in told["finished_before"].items() if key not in told["passes"]},
-        "events": remarkable[-SHOWN:],
+        "events": [event for event in events if event["kind"] in REMARKABLE][-SHOWN:],
+        "why": ended[-1] if ended else None,
     }
 
 
@@ -122,7 +125,8 @@ def headline(seen: Mapping[str, Any]) -> str:
         )
     code = seen["code"]
     how = ENDS.get(code, f"stopped by signal {code - 128}" if code > 128 else f"failed, exit code {code}")
-    return f"not running; the last run ended {silent} ago: {how}"
+    why = f": {seen['why']}" if seen["why"] and code in (1, 2) else ""
+    return f"not running; the last run ended {silent} ago: {how}{why}"
 
 
 def short(seen: Mapping[str, Any]) -> str:

@@ -94,7 +94,7 @@ class Told:
         self.progress = Progress(self.folder, Console(file=io.StringIO()), self.events)
 
     def end(self, code: int) -> None:
-        self.events.tell("run_ended", code=code)
+        self.events.tell("run_ended", code=code, why="the server is gone" if code else None)
         self.progress.end(code)
 
 
@@ -110,8 +110,8 @@ def run_of(folder: Path, *arguments: str) -> tuple[int, str]:
     ("code", "said"),
     [
         (0, "done"),
-        (1, "failed, exit code 1"),
-        (2, "failed, exit code 2"),
+        (1, "failed, exit code 1: the server is gone"),
+        (2, "failed, exit code 2: the server is gone"),
         (3, "done but for shards in quarantine"),
         (143, "stopped by signal 15"),
     ],
