@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
 
 from pipelines.errors import RunError, UserError
 from pipelines.recipe import Recipe
+from pipelines.running.hired import Cluster, Died, Done, Event, Failed, Node, Ready
 from pipelines.running.quarantine import can_quarantine
 from pipelines.running.room import Changes, Demand, Kind, Room, Standing, balance
 from pipelines.running.runner import LOOK_SECONDS, Needs, Order, Tell, told_of
@@ -30,7 +30,8 @@ class Times:
     """How long the pool waits for what, in seconds.
 
     look:      between two looks at the cluster
-    calm:      between two decisions about workers
+    calm:      between two decisions about workers,
+    still:     or where the last one was to leave all as it is
     settled:   after the last worker's start or end, until Ray's own sums are right
     idle:      that a worker without work is kept: a start costs seconds
     idle_gpu:  that one with models on a GPU is kept: they cost more
@@ -44,6 +45,7 @@ class Times:
 
     look: float = 1.0
     calm: float = 0.1
+    still: float = 0.5
     settled: float = 5.0
     idle: float = 20.0
     idle_gpu: float = 60.0
@@ -59,81 +61,6 @@ USUAL = Times()
 Work = Callable[[Order], Record]
 
 
-@dataclass(frozen=True)
-class Node:
-    """A node that is alive: its name for people, and all that it has."""
-
-    name: str
-    room: Room
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A worker has started, on a node (by its id)."""
-
-    worker: str
-    pid: int
-    node: str
-
-
-@dataclass(frozen=True)
-class Done:
-    """A worker has done a unit."""
-
-    worker: str
-    record: Record
-
-
-@dataclass(frozen=True)
-class Died:
-    """A worker is no more.
-
-    alone: its process died; else its node went, or the way to it
-    log:   the last lines that it wrote, where they can be read here
-    """
-
-    worker: str
-    alone: bool
-    why: str
-    log: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A worker's work ends the run."""
-
-    worker: str
-    error: BaseException
-
-
-Event = Ready | Done | Died | Failed
-
-
-class Cluster(Protocol):
-    """What starts and ends workers. Nothing of it waits, but `next`."""
-
-    def now(self) -> float:
-        """Return the time, in seconds of some clock."""
-
-    def start(self, worker: str, kind: Kind, recipe: Recipe) -> None:
-        """Start a worker, as soon as there is room for it; then it is Ready, or has Died."""
-
-    def perform(self, worker: str, task: Task) -> None:
-        """Let a worker do a unit, or reject its rows; then it is Done, or has Died or Failed."""
-
-    def end(self, worker: str) -> None:
-        """End a worker at once, whatever it does. One that is dead already is well."""
-
-    def nodes(self) -> Mapping[str, Node]:
-        """Return the nodes that are alive, by id."""
-
-    def free_cpus(self) -> float:
-        """Return the CPUs that no job holds."""
-
-    def next(self, seconds: float) -> Event | None:
-        """Return what happened next; None where nothing does within some seconds."""
-
-
 @dataclass(eq=False)
 class _Worker:
     name: str
@@ -147,11 +74,12 @@ class _Worker:
 
 
 @dataclass
-class _Changed:
-    """Whether workers should be looked at anew, and when they were last."""
+class _Balance:
+    """Whether workers should be looked at anew, when they were last, and how long to wait until then."""
 
     needed: bool = True
-    at: float = field(default=-1e9)
+    at: float = -1e9
+    calm: float = 0.0
 
 
 class Pool:
@@ -176,7 +104,7 @@ class Pool:
         self._failed_starts = 0
         self._starved: dict[Kind, float] = {}  # since when a kind has orders and no worker
         self._could: set[Kind] = set()  # kinds of which there was a worker once
-        self._changed = _Changed()
+        self._balanced = _Balance()
         self._looked = -1e9
         self._moved = -1e9  # when a worker last started or ended
         self._nodes: Mapping[str, Node] = cluster.nodes()
@@ -189,7 +117,7 @@ class Pool:
         queue = self._waiting.of(order)
         queue.push(Task(order))
         queue.last = self._cluster.now()
-        self._changed.needed = True
+        self._balanced.needed = True
 
     def wait(self) -> tuple[Order, Record]:
         """Return an order that is done, with its record. Raises RunError or UserError where the run cannot go on."""
@@ -200,10 +128,10 @@ class Pool:
             now = self._cluster.now()
             if now - self._looked >= self._times.look:
                 self._look(now)
-            if self._changed.needed and now - self._changed.at >= self._times.calm:
+            if self._balanced.needed and now - self._balanced.at >= self._balanced.calm:
                 self._balance(now)
                 continue
-            event = self._cluster.next(self._times.calm if self._changed.needed else LOOK_SECONDS)
+            event = self._cluster.next(self._times.calm if self._balanced.needed else LOOK_SECONDS)
             while event is not None:
                 self._take(event)
                 event = self._cluster.next(0)
@@ -290,7 +218,7 @@ class Pool:
                 slow = self._workers[name]
                 self._leave_task(slow)
                 self._end(slow, "another worker was sooner with its shard")
-        self._changed.needed = self._changed.needed or not queue.waiting
+        self._balanced.needed = self._balanced.needed or not queue.waiting
         self._rest(worker)
 
     def _leave_task(self, worker: _Worker) -> Task | None:
@@ -343,7 +271,7 @@ class Pool:
         if worker.kind in self._idle and worker in self._idle[worker.kind]:
             self._idle[worker.kind].remove(worker)
         self._moved = self._cluster.now()
-        self._changed.needed = True
+        self._balanced.needed = True
 
     def _end(self, worker: _Worker, why: str) -> None:
         self._forget(worker)
@@ -366,7 +294,7 @@ class Pool:
             ours = sum(worker.kind.needs.cpus for worker in self._workers.values() if worker.node)
             self._others = max(self._total_cpus() - self._cluster.free_cpus() - ours, 0.0)
         self._reissue(now)
-        self._changed.needed = True
+        self._balanced.needed = True
 
     def _give_start_up(self, worker: _Worker) -> None:
         """Drop a worker that does not start. Raises RunError, with the sums, where no other is at work meanwhile."""
@@ -428,7 +356,7 @@ class Pool:
 
     def _balance(self, now: float) -> None:
         """Start and end workers, by what waits and what there is room for."""
-        self._changed.needed, self._changed.at = False, now
+        self._balanced.needed, self._balanced.at = False, now
         demands = {kind: self._demand(kind, queues, now) for kind, queues in self._waiting.kinds()}
         standing = [
             Standing(w.name, w.kind, w.node, w.node != "" and w.task is None, w.leaving)
@@ -437,6 +365,8 @@ class Pool:
         ]
         rooms = {name: node.room for name, node in self._nodes.items()}
         changes = balance(demands, standing, rooms, Needs(self._others), self._most, self._times.hold)
+        moves = changes.start or changes.end or changes.leave
+        self._balanced.calm = self._times.calm if moves else self._times.still
         for name in changes.end:
             self._end(self._workers[name], "others need its room")
         for name in changes.leave:

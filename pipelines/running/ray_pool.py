@@ -34,7 +34,8 @@ from ray.exceptions import (
 import pipelines
 from pipelines.errors import RunError, UserError
 from pipelines.recipe import Recipe
-from pipelines.running.pool import USUAL, Died, Done, Event, Failed, Node, Pool, Ready, Times, Work
+from pipelines.running.hired import Died, Done, Event, Failed, Node, Ready
+from pipelines.running.pool import USUAL, Pool, Times, Work
 from pipelines.running.quarantine import quarantine
 from pipelines.running.room import Kind, Room
 from pipelines.running.runner import Order, Tell, perform

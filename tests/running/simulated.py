@@ -10,7 +10,8 @@ from typing import Any
 
 from pipelines.graph import Unit
 from pipelines.recipe import Recipe, load_recipe
-from pipelines.running.pool import USUAL, Died, Done, Event, Node, Pool, Ready, Times
+from pipelines.running.hired import Died, Done, Event, Node, Ready
+from pipelines.running.pool import USUAL, Pool, Times
 from pipelines.running.room import Kind, Room
 from pipelines.running.runner import Needs, Order
 from pipelines.running.waiting import Task
