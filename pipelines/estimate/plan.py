@@ -60,7 +60,7 @@ def _tell(
     found = estimate(recipe, plans, by, wanted, prices, given) if by else None
     console = make_console()
     if as_text:
-        told = {"run": str(recipe.run_path), "states": [_state(plan) for plan in plans]}
+        told = {"run": recipe.run_place, "states": [_state(plan) for plan in plans]}
         print(json.dumps({**told, "estimate": as_json(found) if found else None}, indent=1, ensure_ascii=False))
         return
     console.print(f"run folder: {recipe.run_place}", markup=False)

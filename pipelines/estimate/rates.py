@@ -279,8 +279,11 @@ def check(recipe: Recipe, rates: Rates) -> list[str]:
                 wrong.append(f"{key}: {changed[0]}")
         skipped = ("rows_per_shard", "limited", "seed", *WHO)
         then, now = ({k: v for k, v in of.items() if k not in skipped} for of in (of_pass.options, options))
-        if key not in ("mix", "export.card") and (changed := differences(then, now)):
+        if a_pass.step not in ("mix", "export") and (changed := differences(then, now)):
             said.append(f"{key}: measured with other options ({'; '.join(changed[:2])}): rows kept may differ")
+    known = {name for key in ("read", "read.speech") if key in rates.passes for name in rates.passes[key].kept}
+    if strange := [source.name for source in recipe.sources if known > {OTHERS} and source.name not in known]:
+        said.append(f"these sources were not measured, and are taken to be like those that were: {', '.join(strange)}")
     if wrong:
         raise UserError(
             "these rates are not of this recipe:\n"

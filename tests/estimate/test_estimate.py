@@ -194,11 +194,13 @@ def test_a_new_source_costs_its_own_rows_and_what_is_made_of_all(
     (tmp_path / "more.jsonl").write_text('{"prompt": "Why is the sky blue?", "answer": "Light scatters."}\n' * 30)
     raw["sources"].append({"name": "more", "path": str(tmp_path / "more.jsonl")})
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(raw))
-    of = steps(estimated(load_recipe(tmp_path / "recipe.yaml"), measured))
+    found = estimated(load_recipe(tmp_path / "recipe.yaml"), measured)
+    of = steps(found)
     new = {piece.name for piece in of["score"].pieces if piece.state != "done"}
     assert new == {"more-00000", "more-00001"}
     assert all(piece.state != "done" for piece in of["filter"].pieces)  # duplicates are sought among all
     assert of["read"].now.rows_in == 30
+    assert "these sources were not measured, and are taken to be like those that were: more" in found.notes
 
 
 def test_rates_of_another_engine_or_tokenizer_are_refused(finished: Path, measured: Rates) -> None:
