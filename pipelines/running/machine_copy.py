@@ -59,7 +59,7 @@ class MachineCopy:
             for name in gone:
                 (self.path / name).unlink(missing_ok=True)
             if new:
-                self.store.each(self._bring, new)
+                self.store.each(self._bring, new, [wanted[name].time for name in new])
             for name in filter(SHARED.fullmatch, wanted):
                 about = (self.path / name).stat()
                 self._shared[name] = (about.st_size, about.st_mtime_ns)
@@ -172,8 +172,9 @@ class MachineCopy:
         else:
             self._added += size
 
-    def _bring(self, name: str) -> None:
+    def _bring(self, name: str, written: float) -> None:
         self.store.download(name, self.path / name)
+        os.utime(self.path / name, (written, written))  # `explain` tells when a record was written
 
     def _listing(self) -> dict[str, Stat]:
         try:

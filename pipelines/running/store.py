@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,10 +33,14 @@ CREDENTIALS = {
 
 
 class Stat(NamedTuple):
-    """What a listing says of a file: another tag is another content."""
+    """What a listing says of a file: another tag is another content.
+
+    time: when it was written, in seconds since 1970; 0 where that is unknown
+    """
 
     size: int
     tag: str
+    time: float
 
 
 class Store:
@@ -74,7 +79,9 @@ class Store:
         except self._errors as error:
             raise UserError(f"{self.url} cannot be listed: {_said(error)}. {self._remedy()}") from error
         cut = len(self._root) + 1
-        return {str(name)[cut:]: Stat(int(about["size"] or 0), _tag(about)) for name, about in found.items()}
+        return {
+            str(name)[cut:]: Stat(int(about["size"] or 0), _tag(about), _time(about)) for name, about in found.items()
+        }
 
     def size(self, name: str) -> int | None:
         """Return a file's size; None where there is none."""
@@ -184,6 +191,14 @@ def _errors(extra: str) -> tuple[type[Exception], ...]:
 def _tag(about: Mapping[str, Any]) -> str:
     """Return what changes when a file does, as far as the client tells."""
     return str(next((about[key] for key in ("ETag", "etag", "mtime", "LastModified", "created") if about.get(key)), ""))
+
+
+def _time(about: Mapping[str, Any]) -> float:
+    """Return when a file was written, in seconds since 1970; 0 where the client does not tell."""
+    said = next((about[key] for key in ("LastModified", "mtime", "updated") if about.get(key)), 0.0)
+    if isinstance(said, str):
+        said = datetime.fromisoformat(said)
+    return said.timestamp() if isinstance(said, datetime) else float(said)
 
 
 def _said(error: Exception) -> str:

@@ -17,17 +17,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from answers.store import AnswerStore, answer_key
+from pipelines import repair
+from pipelines.arguments import load_run
 from pipelines.errors import RunError, UserError
 from pipelines.graph import missing_files
 from pipelines.recipe import parse_recipe
+from pipelines.repair_options import Repair, RepairedRow
 from pipelines.running import lock, machine_copy, run_folder, store
 from pipelines.running.lock import holds_lock, is_locked, lock_owner, lock_run
 from pipelines.running.run_folder import RunFolder, open_url
 from pipelines.shards import Counts, Record, Staged, digest_file, read_record, to_json
 from tests.conftest import ROOT, command, content, recipe_of, write_recipe
+from tests.pipelines.in_process import mill
 from tests.running.s3_server import BUCKET, KEY, SECRET, S3Server, s3_server
 
 ONE = {"pass": "tts", "unit": "a-00000", "options": {"seed": 1}}
@@ -292,7 +297,7 @@ def test_a_second_look_lists_and_fetches_what_changed(machines: Machines, monkey
     assert here.copy
     brought: list[str] = []
     bring = here.copy._bring
-    monkeypatch.setattr(here.copy, "_bring", lambda name: (brought.append(name), bring(name)))
+    monkeypatch.setattr(here.copy, "_bring", lambda name, time: (brought.append(name), bring(name, time)))
     here.pull()
     assert len(brought) == 120
     brought.clear()
@@ -486,20 +491,61 @@ def test_a_killed_and_resumed_run_in_a_store_has_the_bytes_of_one_in_a_folder(
     assert content_there(s3, "killed", tmp_path / "there") == content(finished / "run")
 
     elsewhere = tmp_path / "another machine"  # which has no copy, and is given nothing but the URL
-    results += [speechmill(s3, elsewhere, verb, url, *more) for verb, *more in [("status",), ("verify",)]]
-    row = json.loads((tmp_path / "there/mixture.json").read_bytes())
-    assert row["mixtures"]
-    ids = [name for name in content(finished / "run") if name.startswith("tts/examples")]
-    assert ids
+    results.append(speechmill(s3, elsewhere, "status", url))
     for result in results:
         assert result.returncode == 0, result.stdout + result.stderr
         assert KEY not in result.stdout + result.stderr
         assert SECRET not in result.stdout + result.stderr
     assert f"{url}: not running" in results[1].stdout
-    assert "all 13 promises are kept" in results[2].stdout
     copies = [path for place in (cache, elsewhere) for path in place.rglob("*") if path.is_file()]
     assert len(copies) > 100
     assert not [path for path in copies if KEY.encode() in path.read_bytes() or SECRET.encode() in path.read_bytes()]
+
+
+def test_commands_take_the_url_where_they_take_the_folder(
+    machines: Machines, s3: S3Server, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, run = machines.become("here"), finished / "run"
+    assert folder.copy
+    paths = [path for path in run.rglob("*") if path.is_file() and path.name != "lock"]
+    folder.copy.store.each(folder.copy.store.upload, paths, [str(path.relative_to(run)) for path in paths])
+    row = pq.read_table(run / "quantize/examples-00001.parquet", columns=["id"])["id"][3].as_py()
+
+    def said(*arguments: str) -> str:
+        capsys.readouterr()
+        mill(*arguments)
+        return capsys.readouterr().out
+
+    url = folder.place
+    assert " promises are kept" in said("verify", url)
+    assert f"{url}/report.html: " in said("report", url)
+    assert lies_there(s3, folder)["report.html"].startswith(b"<!doctype html>")
+    told = [json.loads(said("explain", where, row, "--json")) for where in (url, str(run))]
+    whens = [[unit.pop("when") for unit in life["made_by"]] for life in told]
+    assert told[0] == told[1]
+    written = s3.client().head_object(Bucket=BUCKET, Key=f"{url.rpartition('/')[2]}/read/examples.json")["LastModified"]
+    assert whens[0][0] == written.isoformat(timespec="seconds")
+    assert "filter.speakable" in said("funnel", url)
+    assert row in said("look", url, "--source", "examples", "-n", "200")
+    planned = json.loads(said("plan", str(finished / "recipe.yaml"), "--run-dir", url, "--json"))
+    assert planned["run"] == url
+    assert {state["done"] == state["shards"] for state in planned["states"]} == {True}
+    named = said("repair", url, "--where", f"id = '{row}'", "--seed", "7", "--dry-run")
+    assert "1 rows are made again, in 1 shards: examples-00001" in named
+
+
+def test_a_repair_is_noted_in_the_store(machines: Machines, s3: S3Server, finished: Path) -> None:
+    folder = machines.become("here")
+    folder.write("recipe.json", (finished / "run/recipe.json").read_bytes())
+    recipe = load_run(Path(folder.place))
+    assert recipe.run_url == folder.place
+    repair.note(
+        recipe, Repair(where="seconds > 20", rows=(RepairedRow(id="0" * 16, source="examples", row=3),), seed=7)
+    )
+    noted = json.loads(lies_there(s3, folder)["repairs.json"])["repairs"]
+    assert [one["seed"] for one in noted] == [7]
+    machines.become("there")
+    assert [one.where for one in load_run(Path(folder.place)).repairs] == ["seconds > 20"]
 
 
 def test_workers_on_ray_give_the_same_bytes(s3: S3Server, finished: Path, tmp_path: Path) -> None:
