@@ -21,7 +21,8 @@ from pipelines.running.events import Events
 from pipelines.running.lock import lock_run
 from pipelines.running.progress import Progress
 from pipelines.running.run_folder import RunFolder
-from tests.conftest import ROOT, assert_done, command, speechmill, write_recipe
+from tests.conftest import ROOT, command, write_recipe
+from tests.pipelines.in_process import mill
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
@@ -31,11 +32,12 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
 
 def wait_for(path: Path, words: str, process: subprocess.Popen[str]) -> None:
     """Wait until a file of a run at work has words in it."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 200
     while process.poll() is None and time.monotonic() < deadline:
         if path.exists() and words in path.read_text():
             return
         time.sleep(0.02)
+    process.kill()
     raise AssertionError(f"{words} did not come: {process.communicate()}")
 
 
@@ -72,16 +74,16 @@ def test_a_driver_that_was_killed_is_told_and_the_next_run_too(tmp_path: Path) -
     wait_for(run / "progress.json", '"running": true', killed)
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate()
-    result = speechmill("status", recipe)
-    assert_done(result)
-    assert f"stopped: its driver (process {killed.pid} on " in result.stdout
-    assert ") is gone, last seen " in result.stdout
-    assert " left" not in result.stdout
-    watched = speechmill("status", run, "--watch")
-    assert watched.returncode == 1
-    assert "is gone" in watched.stdout
-    assert_done(speechmill("score", recipe, "--workers", "0"))
-    again = json.loads(speechmill("status", recipe, "--json").stdout)
+    code, said = run_of(recipe)
+    assert code == 0
+    assert f"stopped: its driver (process {killed.pid} on " in said
+    assert ") is gone, last seen " in said
+    assert " left" not in said
+    code, said = run_of(run, "--watch")
+    assert code == 1
+    assert "is gone" in said
+    mill("score", recipe, "--workers", "0")
+    again = json.loads(run_of(recipe, "--json")[1])
     assert [again["state"], again["code"]] == ["ended", 0]
 
 
