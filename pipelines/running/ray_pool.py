@@ -108,7 +108,7 @@ def _start(workers: int | None, address: str | None) -> None:
         return
     _check_address(address)
     try:
-        ray.init(address=address, runtime_env=_brought(), **quiet)
+        ray.init(address=address, runtime_env=brought(), **quiet)
     except ConnectionError as error:
         raise UserError(
             f"--address {address}: no Ray cluster answers ({error}). Start one, or leave it out."
@@ -136,7 +136,7 @@ def _check_address(address: str) -> None:
         raise UserError(f"--address {address}: nothing answers there ({error}). Is the cluster up?") from error
 
 
-def _brought() -> dict[str, Any]:
+def brought() -> dict[str, Any]:
     """Return what workers are given: settings, and our packages, so that nodes need only what they depend on.
 
     A job has brought its own; what it sets stays.

@@ -30,7 +30,7 @@ from pipelines.running.events import Events, read_events
 from pipelines.running.pool import Times
 from pipelines.running.progress import Progress
 from pipelines.running.quarantine import GIVES_UP, quarantine
-from pipelines.running.ray_pool import ray_pool
+from pipelines.running.ray_pool import JOB, brought, ray_pool
 from pipelines.running.run_folder import open_run_folder
 from pipelines.running.runner import InThisProcess, Order, Tell, perform
 from pipelines.shards import QUARANTINED, Counts, Record, read_record
@@ -39,7 +39,6 @@ from tests.conftest import ROOT, assert_done, content, speechmill, write_recipe
 from tests.running.cluster import Cluster, cluster, kill
 from tests.running.simulated import Told, orders, recipe_with
 
-CARD = ("dataset/README.md", "dataset/report.html", "dataset/funnel.png", "dataset/mixtures.png")
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers have our packages, and no tests
 
 
@@ -176,9 +175,7 @@ main()
 """
 
 
-def test_a_shard_that_kills_its_worker_is_among_the_rejects_and_the_run_ends_with_code_3(
-    finished: Path, tmp_path: Path
-) -> None:
+def test_a_shard_that_kills_its_worker_is_among_the_rejects_and_the_run_ends_with_code_3(tmp_path: Path) -> None:
     poison = [["tts", "examples-00002"], ["quantize", "examples-00004"]]
     path, run = write_recipe(tmp_path, workers={"tries": 2}), tmp_path / "run"
     script = POISONED.format(poison=poison, recipe=str(path))
@@ -189,12 +186,9 @@ def test_a_shard_that_kills_its_worker_is_among_the_rejects_and_the_run_ends_wit
         record = read_record(run / key / f"{unit}.json")
         assert record is not None
         assert QUARANTINED in record.facts
+        (taken,) = record.made_of["inputs"]
         rejects = pq.read_table(run / key / "rejects" / f"{unit}.parquet")
-        assert (
-            rejects.num_rows
-            == record.counts.rows_in
-            == pq.read_metadata(finished / "run" / key / f"{unit}.parquet").num_rows
-        )
+        assert rejects.num_rows == record.counts.rows_in == pq.read_metadata(run / taken).num_rows > 0
         assert all(f"{key}.quarantined:its worker died 2 times (" in reason for reason in rejects["reject"].to_pylist())
     told = Counter(event["kind"] for event in read_events(run))
     assert told["worker_died"] == 4
@@ -202,13 +196,15 @@ def test_a_shard_that_kills_its_worker_is_among_the_rejects_and_the_run_ends_wit
     assert_done(speechmill("verify", run))
     plan = speechmill("plan", path)
     assert "quarantined: its worker died 2 times" in plan.stdout
-    assert_done(speechmill("run", path, "--workers", "0"))  # the next run tries them again, and ends as it should
-    assert made(run) == made(finished / "run")
 
 
-def made(run: Path) -> dict[str, str]:
-    """Return a digest of each file but the card: that of `finished` has a report."""
-    return {name: digest for name, digest in content(run).items() if not name.startswith(("export.card/", *CARD))}
+def test_a_job_has_brought_its_packages_and_what_it_sets_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(brought()) == {"env_vars", "py_modules", "excludes"}
+    given = {"runtime_env": {"working_dir": "gcs://job.zip", "env_vars": {"OMP_NUM_THREADS": "4"}}}
+    monkeypatch.setenv(JOB, json.dumps(given))
+    assert set(brought()) == {"env_vars"}
+    assert "OMP_NUM_THREADS" not in brought()["env_vars"]
+    assert brought()["env_vars"]["POLARS_MAX_THREADS"] == "1"
 
 
 @pytest.mark.parametrize("key", sorted(GIVES_UP))
