@@ -118,6 +118,8 @@ class Walk:
         self.rates = rates
         self.notes: list[str] = []
         self.pairs: dict[str, int] = {}  # of each mixture
+        self._rows_to_mix = 0
+        self._files: Counter[str] = Counter()  # of the dataset, by mixture
         self._rows = rows
         self._outputs = Foreseen(looking=True)
         self._plans = {plan.key: plan for plan in plans}
@@ -228,11 +230,12 @@ class Walk:
         if key in READS:
             return self._records_of(unit.name, rates)
         if key == "export":
-            files = sum(f"/{source}/" in name for name in self._outputs.facts("export.layout")[0]["files"])
-            return self.pairs.get(source, 0) / max(files, 1)
+            if not self._files:
+                layouts = self._outputs.facts("export.layout")
+                self._files = Counter(file.split("/")[1] for facts in layouts for file in facts["files"])
+            return self.pairs.get(source, 0) / max(self._files[source], 1)
         if key == "export.render":
-            total = sum(n for of in ("quantize", "noise", "noise.chats") for n in self._rows_by(of).values())
-            return sum(self.pairs.values()) * unit.rows / max(total, 1)
+            return sum(self.pairs.values()) * unit.rows / max(self._rows_to_mix, 1)
         return unit.rows
 
     def _records_of(self, name: str, rates: PassRates) -> float:
@@ -298,12 +301,17 @@ class Walk:
 
     def _mix(self) -> None:
         """Find how many pairs each mixture will have, by the arithmetic of `mix` on the rows that are expected."""
-        if not self.rates.classes:
-            self.notes.append("mix: the rates know no tasks of rows, so pairs are not estimated: calibrate again")
-            return
         rows = Counter[str]()
         for key in ("quantize", "noise", "noise.chats"):
             rows.update(self._rows_by(key))
+        self._rows_to_mix = rows.total()
+        if self._plans["mix"].done:
+            (mixed,) = (unit.record for unit in self._plans["mix"].units)
+            self.pairs = {name: of["total"] for name, of in mixed.facts["mixtures"].items()} if mixed else {}
+            return
+        if not self.rates.classes:
+            self.notes.append("mix: the rates know no tasks of rows, so pairs are not estimated: calibrate again")
+            return
         withheld = self._rows_by("noise.chats").total()
         classes = {
             name: self._classes(rows, takes(mixture.held_out, mixture.most_tokens), withheld)

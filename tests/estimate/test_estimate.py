@@ -166,6 +166,8 @@ def test_a_run_estimated_by_its_own_rates_is_that_run(finished: Path, measured: 
     for key, (rows_in, kept) in totals(found).items():
         if key != "export.card":  # counts nothing
             assert totals(foreseen)[key] == pytest.approx((rows_in, kept), abs=8, rel=0.02), key
+    lock = json.loads((finished / "run" / "mixture.json").read_text())["mixtures"]
+    assert found.pairs == {name: of["total"] for name, of in lock.items()}
     assert foreseen.pairs == pytest.approx(found.pairs, abs=4)
     for quantity in ("audio_seconds", "tokens", "size", "seconds", "processor"):
         assert getattr(foreseen.whole, quantity) == pytest.approx(getattr(found.whole, quantity), rel=0.05), quantity
