@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,14 +114,21 @@ def drawn(name: str, rows: int, voices: Sequence[str] | None, rejected: bool = F
 class StandIns:
     """Commits what each pass would have, but for the work."""
 
+    size = 1
+
     def __init__(self, recipe: Recipe, rows: int) -> None:
         self._recipe, self._rows = recipe, rows
         self._voices = [voice.id for voice in recipe.tts.voices]
+        self._orders: deque[Order] = deque()
 
-    def __call__(self, orders: Sequence[Order]) -> Iterator[tuple[Order, Record]]:
-        """Yield each order with its record."""
-        for order in orders:
-            yield order, perform(order) if order.key in REAL else self._commit(order)
+    def submit(self, order: Order) -> None:
+        """Take an order."""
+        self._orders.append(order)
+
+    def wait(self) -> tuple[Order, Record]:
+        """Return the next order with its record."""
+        order = self._orders.popleft()
+        return order, perform(order) if order.key in REAL else self._commit(order)
 
     def _commit(self, order: Order) -> Record:
         staged = Staged(self._recipe.run_path)

@@ -1,4 +1,4 @@
-"""GPUs' business as nvidia-smi tells it. No test here has a GPU: its output is written down from its manual."""
+"""GPUs' business as nvidia-smi tells it. No test here has a GPU: its output is written down by hand."""
 
 from __future__ import annotations
 
