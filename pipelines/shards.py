@@ -216,6 +216,7 @@ class Staged:
         record = Record(digest_json(made_of), made_of, counts, {**(files or {}), **about}, facts, cost)
         before = self.folder.record(record_name)
         if before is not None and self._is_done(before, record.fingerprint):
+            self.discard()
             return before
         self._check_owner(record_name)
         if before is not None and before.files != record.files:
