@@ -51,7 +51,8 @@ def choose(seen: Seen, rows: Rows) -> list[Choice]:
     rest = _with_length(_unmixed(rows))  # what no mixture took
     shown = {(choice.kind, choice.rung) for choice in chosen.values()}
     odd = rest.filter(pl.col("kind").is_not_null() | pl.col("rung").is_not_null())
-    for row in (row for _, group in odd.group_by("kind", "rung") for row in group.bottom_k(1, by="id").to_dicts()):
+    of_each = sorted(odd.group_by("kind", "rung"), key=lambda pair: str(pair[0]))  # polars yields them in any order
+    for row in (row for _, group in of_each for row in group.bottom_k(1, by="id").to_dicts()):
         if (row["kind"] or "", row["rung"]) not in shown:
             add("", row)
     for row in _of_new_voices(rest.filter(pl.col("kind").is_null()), heard):
