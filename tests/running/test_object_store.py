@@ -561,6 +561,6 @@ def test_a_run_by_file_url_lies_in_that_folder(s3: S3Server, finished: Path, tmp
     result = speechmill(s3, tmp_path / "cache", "run", recipe, "--run-dir", url, "--workers", "0")
     assert result.returncode == 0, result.stdout + result.stderr
     assert content(tmp_path / "my run") == content(finished / "run")
-    assert not (tmp_path / "cache").exists(), "a folder needs no copy"
+    assert not (tmp_path / "cache" / "speechmill").exists(), "a folder needs no copy"
     result = speechmill(s3, tmp_path / "cache", "status", url)
     assert f"{tmp_path}/my run: not running" in result.stdout
