@@ -29,11 +29,11 @@ import pyarrow as pa
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # before this folder, where quantize.py is a benchmark
 
+from pipelines.folders.lock import lock_run  # noqa: E402
 from pipelines.graph import Outputs, plan_pass  # noqa: E402
 from pipelines.mixture import quotas  # noqa: E402
 from pipelines.recipe import Recipe, load_recipe  # noqa: E402
 from pipelines.row import ROW  # noqa: E402
-from pipelines.running.lock import lock_run  # noqa: E402
 from pipelines.running.runner import Order, perform  # noqa: E402
 from pipelines.shards import Counts, Record, Staged, read_record  # noqa: E402
 from pipelines.steps import BY_KEY  # noqa: E402

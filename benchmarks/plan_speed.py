@@ -25,9 +25,9 @@ import yaml
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from pipelines.folders.run_folder import RunFolder  # noqa: E402
 from pipelines.graph import Outputs, Pass, Unit  # noqa: E402
 from pipelines.recipe import Recipe, load_recipe  # noqa: E402
-from pipelines.running.run_folder import RunFolder  # noqa: E402
 from pipelines.shards import Record, digest_json, read_record, to_json  # noqa: E402
 from pipelines.steps import PASSES  # noqa: E402
 

@@ -33,12 +33,12 @@ sys.path.insert(0, str(ROOT))  # before this folder, where quantize.py is a benc
 
 from rich.console import Console  # noqa: E402
 
+from pipelines.folders.run_folder import RunFolder  # noqa: E402
 from pipelines.graph import Job  # noqa: E402
 from pipelines.recipe import Recipe, load_recipe  # noqa: E402
 from pipelines.row import REJECTED_ROW, ROW  # noqa: E402
 from pipelines.running.events import Events  # noqa: E402
 from pipelines.running.progress import Progress  # noqa: E402
-from pipelines.running.run_folder import RunFolder  # noqa: E402
 from pipelines.running.runner import Executor, Order, perform, run  # noqa: E402
 from pipelines.shards import Counts, Record, Staged  # noqa: E402
 from pipelines.steps import BY_KEY, PASSES  # noqa: E402

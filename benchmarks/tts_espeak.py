@@ -22,10 +22,10 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from pipelines.folders.lock import lock_run
 from pipelines.graph import Unit
 from pipelines.recipe import parse_recipe
 from pipelines.row import ROW, row_id
-from pipelines.running.lock import lock_run
 from pipelines.running.runner import Order, perform
 from tts.audio import flac_bytes
 from tts.delivery import draw_delivery

@@ -122,10 +122,10 @@ def run_passes(folder: Path, workers: int, keys: Sequence[str]) -> dict[str, flo
     """Run passes on a Ray of so many workers; return what it cost the driver, and how long the shards took."""
     from rich.console import Console
 
+    from pipelines.folders.run_folder import open_run_folder
     from pipelines.running.events import Events
     from pipelines.running.progress import Progress
     from pipelines.running.ray_pool import ray_pool
-    from pipelines.running.run_folder import open_run_folder
 
     recipe = recipe_in(folder)
     run_folder = open_run_folder(recipe)

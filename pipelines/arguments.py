@@ -36,7 +36,7 @@ def load(path: Path, changes: list[str], run_dir: str | None, *, rows: bool = Fa
     if recipe.run_path.exists() and not recipe.run_path.is_dir():
         raise UserError(f"the run folder {recipe.run_path} is a file. Name a folder with --run-dir.")
     if recipe.run_url:
-        from pipelines.running.run_folder import open_run_folder
+        from pipelines.folders.run_folder import open_run_folder
 
         open_run_folder(recipe).pull(rows)
     return recipe
@@ -44,8 +44,8 @@ def load(path: Path, changes: list[str], run_dir: str | None, *, rows: bool = Fa
 
 def load_run(path: Path, changes: list[str] | None = None, run_dir: str | None = None, *, rows: bool = False) -> Recipe:
     """Return the recipe of a run folder, or its URL, or of a recipe file; see `load`."""
-    from pipelines.running.places import folder_of, url_of
-    from pipelines.running.run_folder import folder_at, open_url
+    from pipelines.folders.places import folder_of, url_of
+    from pipelines.folders.run_folder import folder_at, open_url
 
     url = url_of(str(path))
     if not url and not folder_of(str(path)).is_dir():

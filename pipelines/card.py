@@ -11,13 +11,13 @@ from typing import Any
 import polars as pl
 import yaml
 
-from pipelines.funnel import Funnel, funnel_rows, measure, source_table
 from pipelines.graph import Job, Outcome, Outputs, Unit
 from pipelines.publish.licenses import whole
 from pipelines.publish.places import FOLDER, published_recipe, reproduce
 from pipelines.recipe import Recipe
 from pipelines.repair_options import Repair
 from pipelines.shards import Counts, digest_json
+from pipelines.telling.funnel import Funnel, funnel_rows, measure, source_table
 from quantize.run_lengths import LONGEST
 from tts import WITHOUT_AUDIO
 

@@ -56,13 +56,13 @@ Address = Annotated[str | None, typer.Option(help="of a running Ray cluster, suc
 
 
 def _execute(recipe: Recipe, step: str | None, workers: int | None, address: str | None) -> Outputs:
-    from pipelines.funnel import measure, print_funnel
+    from pipelines.folders.run_folder import open_run_folder
     from pipelines.graph import plan_run
     from pipelines.running.events import Events
     from pipelines.running.progress import Progress, make_console
-    from pipelines.running.run_folder import open_run_folder
     from pipelines.running.runner import executor, quarantined, run
     from pipelines.steps import BY_KEY, passes_for
+    from pipelines.telling.funnel import measure, print_funnel
 
     if step and not BY_KEY[step].applies(recipe):
         raise UserError(f"the recipe has no {step}: `speechmill steps {step}` says what it takes")
@@ -370,8 +370,8 @@ def publish(
     if dry_run:
         typer.echo("\n".join(publishing.dry_run(recipe, repo, allow or [])))
         return
+    from pipelines.folders.lock import lock_run
     from pipelines.publish.hub import Hub
-    from pipelines.running.lock import lock_run
 
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, _stop)

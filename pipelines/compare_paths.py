@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.errors import RunError, UserError
+from pipelines.folders.run_folder import open_run_folder
 from pipelines.graph import Outputs
 from pipelines.recipe import Recipe
 from pipelines.row import user_turns
-from pipelines.running.run_folder import open_run_folder
 from pipelines.speech_options import WHISPERSPEECH, PathLimits
 from pipelines.steps.tts import draw_seed, exact_sums, load_engines
 from quantize import load_tokenizer

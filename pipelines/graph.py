@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pipelines.folders.run_folder import RunFolder, folder_at
 from pipelines.recipe import Recipe
-from pipelines.running.run_folder import folder_at
-from pipelines.shards import QUARANTINED, Counts, Record, Staged, digest_json, read_record
+from pipelines.shards import QUARANTINED, Counts, DigestOfMany, Record, Staged, digest_json, read_record
 
 
 @dataclass(frozen=True)
@@ -168,10 +168,19 @@ class Pass:
         Args:
             options: what `options` returns, where it is known.
         """
+        return {**self.of_all(recipe, options), **self.of_one(unit, outputs)}
+
+    def of_all(self, recipe: Recipe, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return what all units of the pass are made of; what each is made of begins with it."""
         return {
             "pass": self.key,
             "version": self.version,
             "options": dict(self.options(recipe) if options is None else options),
+        }
+
+    def of_one(self, unit: Unit, outputs: Outputs) -> dict[str, Any]:
+        """Return what one unit is made of beside."""
+        return {
             "unit": unit.name,
             "args": dict(unit.args),
             "inputs": {name: outputs.digest(name) for name in unit.inputs},
@@ -218,8 +227,23 @@ class PassPlan:
 
 def plan_pass(recipe: Recipe, a_pass: Pass, outputs: Outputs) -> PassPlan:
     """Return the plan of a pass all of whose needs are finished (and added to `outputs`)."""
-    units, options = a_pass.units(recipe, outputs), a_pass.options(recipe)
-    return PassPlan(a_pass.key, tuple(plan_unit(recipe, a_pass, unit, outputs, options) for unit in units))
+    units, of_all = a_pass.units(recipe, outputs), a_pass.of_all(recipe)
+    digest, run_dir = DigestOfMany(of_all), recipe.run_path
+    folder = folder_at(run_dir)
+    plans = []
+    for unit in units:
+        of_one = a_pass.of_one(unit, outputs)
+        made_of = {**of_all, **of_one}
+        record = read_record(f"{run_dir}/{a_pass.record_name(unit.name)}")
+        if record is not None and record.fingerprint == digest(of_one) and _is_whole(record, folder):
+            plans.append(UnitPlan(unit, "done", "", made_of, record))
+        else:
+            plans.append(UnitPlan(unit, *_state(recipe, a_pass, record, made_of), made_of, record))
+    return PassPlan(a_pass.key, tuple(plans))
+
+
+def _is_whole(record: Record, folder: RunFolder) -> bool:
+    return QUARANTINED not in record.facts and not folder.missing(record)
 
 
 def plan_unit(recipe: Recipe, a_pass: Pass, unit: Unit, outputs: Outputs, options: Mapping[str, Any]) -> UnitPlan:
@@ -315,7 +339,9 @@ def _waiting(recipe: Recipe, a_pass: Pass, before: PassPlan) -> PassPlan:
     follows = a_pass.one_to_one and a_pass.applies(recipe)
     rows = {u.unit.name: u.unit.rows for u in before.units} if follows else {}
     folder = recipe.run_path / a_pass.key
-    there = {p.stem: read_record(p) for p in sorted(folder.glob("*.json")) if p.name != "manifest.json"}
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    names = [name.removesuffix(".json") for name in names if name.endswith(".json") and name != "manifest.json"]
+    there = {name: read_record(f"{folder}/{name}.json") for name in names}
     plans = []
     for name in dict.fromkeys([*rows, *there]):
         record = there.get(name)

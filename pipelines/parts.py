@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Protocol
 
 from pipelines.errors import UserError
+from pipelines.folders.run_folder import RunFolder
 from pipelines.graph import Job, Outcome, Outputs, Unit
 from pipelines.options import Source
 from pipelines.recipe import Recipe
 from pipelines.row import REJECTED_RECORD, ROW
-from pipelines.running.run_folder import RunFolder
 from pipelines.shards import Counts, Record, RowWriter, Staged, digest_json, read_record, row_writer
 from pipelines.sources import source_digests
 

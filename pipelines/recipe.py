@@ -18,6 +18,7 @@ from noise import made_of
 from pipelines.answer_options import Answers, Refusals, Rewrite
 from pipelines.errors import UserError
 from pipelines.estimate_options import Planning
+from pipelines.folders.places import copy_path, folder_of, url_of
 from pipelines.noise_options import Ladder, Noise
 from pipelines.options import (
     FILE_NAME,
@@ -37,7 +38,6 @@ from pipelines.quantize_options import Quantize
 from pipelines.repair_options import FILE as REPAIRS
 from pipelines.repair_options import Repair, continued, noted_repairs
 from pipelines.rules import RULES, AnswerRule, Filter, LengthRule
-from pipelines.running.places import copy_path, folder_of, url_of
 from pipelines.speech_options import PathLimits, Tts
 from pipelines.voice_options import Augment, Voice
 from pipelines.worker_options import StepWorkers, Workers
@@ -297,7 +297,7 @@ def load_recipe(path: Path, changes: Sequence[str] = (), run_dir: str | None = N
         raw["run_dir"] = run_dir
     recipe = parse_recipe(raw, str(path))
     if recipe.run_url:
-        from pipelines.running.run_folder import open_run_folder  # loads Arrow
+        from pipelines.folders.run_folder import open_run_folder  # loads Arrow
 
         open_run_folder(recipe).bring(REPAIRS)
     return _anchored(_limited(_repaired(recipe, raw, str(path))))

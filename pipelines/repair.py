@@ -18,13 +18,13 @@ import pyarrow.parquet as pq
 
 from noise import NOISE_KINDS
 from pipelines.errors import UserError
+from pipelines.folders.lock import lock_run
+from pipelines.folders.run_folder import open_run_folder
 from pipelines.graph import Outputs, plan_run
 from pipelines.options import nearest
 from pipelines.recipe import Recipe
 from pipelines.repair_options import FILE, Repair, RepairedRow, changes_of, noted_repairs, tokens_before
 from pipelines.row import ROW, UTTERANCE
-from pipelines.running.lock import lock_run
-from pipelines.running.run_folder import open_run_folder
 from pipelines.shards import read_table, to_json
 from pipelines.speech_options import WHISPERSPEECH, Tts
 from pipelines.steps import passes_for

@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -59,8 +60,23 @@ def digest_file(path: Path) -> str:
 
 def digest_json(value: Any) -> str:
     """Return blake2b of a value's JSON, 32 hex digits: the order of keys counts, as that of inputs does."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(_compact(value).encode(), digest_size=16).hexdigest()
+
+
+_compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode  # one encoder: a new one takes longer
+
+
+class DigestOfMany:
+    """`digest_json` of mappings that begin with the same items: those are digested once."""
+
+    def __init__(self, begin: Mapping[str, Any]) -> None:
+        self._begun = hashlib.blake2b(_compact(begin)[:-1].encode(), digest_size=16)
+
+    def __call__(self, rest: Mapping[str, Any]) -> str:
+        """Return `digest_json({**begin, **rest})`."""
+        digest = self._begun.copy()
+        digest.update(f",{_compact(rest)[1:]}".encode())
+        return digest.hexdigest()
 
 
 def to_json(value: Any) -> bytes:
@@ -108,10 +124,11 @@ class Record:
     cost: Mapping[str, Any]  # seconds, peak memory, usage: never part of a fingerprint
 
 
-def read_record(path: Path) -> Record | None:
+def read_record(path: Path | str) -> Record | None:
     """Return the record in a file; None where there is none."""
     try:
-        return record_of(path.read_bytes())
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - of very many a Path takes longer than the file
+            return record_of(file.read())
     except FileNotFoundError:
         return None
 
@@ -119,9 +136,12 @@ def read_record(path: Path) -> Record | None:
 def record_of(content: bytes) -> Record | None:
     """Return the record in a file's content; None where that was torn by a crash of the file system."""
     try:
-        raw = json.loads(content)
+        raw = orjson.loads(content)
     except ValueError:
-        return None
+        try:
+            raw = json.loads(content)  # which takes NaN
+        except ValueError:
+            return None
     return Record(**{**raw, "counts": Counts(**raw["counts"])})
 
 
@@ -140,7 +160,7 @@ class Staged:
     """
 
     def __init__(self, run_dir: Path, may_commit: Callable[[], bool] = lambda: True) -> None:
-        from pipelines.running.run_folder import folder_at  # which knows records
+        from pipelines.folders.run_folder import folder_at  # which knows records
 
         self.folder = folder_at(run_dir)
         self.may_commit = may_commit

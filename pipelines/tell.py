@@ -68,8 +68,8 @@ def status(
       speechmill status runs/quickstart --watch --every 10
       speechmill status runs/quickstart --json | jq '.passes | map_values(.rows_per_second)'
     """
-    from pipelines.running import status as told
     from pipelines.running.progress import make_console
+    from pipelines.telling import status as told
 
     folder = told.run_at(str(where), run_dir)
     console = make_console()
@@ -85,8 +85,8 @@ def verify(where: RunPath, run_dir: RunDir = None) -> None:
     Example: speechmill verify runs/quickstart
     """
     from pipelines.running.progress import make_console
-    from pipelines.verify import SHOWN, open_run
-    from pipelines.verify import verify as check
+    from pipelines.telling.verify import SHOWN, open_run
+    from pipelines.telling.verify import verify as check
 
     console = make_console()
     promises = check(open_run(load_run(where, run_dir=run_dir, rows=True).run_path))
@@ -123,11 +123,11 @@ def funnel(where: RunPath, run_dir: RunDir = None) -> None:
 
     Example: speechmill funnel runs/quickstart
     """
-    from pipelines.funnel import measure
     from pipelines.graph import plan_run
     from pipelines.running.progress import make_console
-    from pipelines.samples import print_explained
     from pipelines.steps import PASSES
+    from pipelines.telling.funnel import measure
+    from pipelines.telling.samples import print_explained
 
     recipe = load_run(where, run_dir=run_dir, rows=True)
     plans, outputs = plan_run(recipe, PASSES)
@@ -153,9 +153,9 @@ def report(
       speechmill report runs/quickstart
       speechmill report runs/quickstart --out quickstart.html
     """
+    from pipelines.folders.run_folder import open_run_folder
     from pipelines.report.page import write_page
     from pipelines.report.seen import look_at
-    from pipelines.running.run_folder import open_run_folder
     from pipelines.shards import write_atomically
 
     seen = look_at(load_run(where, run_dir=run_dir, rows=True))
@@ -192,10 +192,10 @@ def look(
       speechmill look runs/quickstart --rule speakable:url
       speechmill look runs/quickstart --grep "apple|pear" --play
     """
-    from pipelines.look import Wanted, check, find, show
-    from pipelines.look import play as play_row
     from pipelines.report.seen import look_at
     from pipelines.running.progress import make_console
+    from pipelines.telling.look import Wanted, check, find, show
+    from pipelines.telling.look import play as play_row
 
     seen = look_at(load_run(where, run_dir=run_dir, rows=True))
     wanted = Wanted(task, rule, grep, source, voice)
@@ -233,8 +233,8 @@ def explain(
     """
     import json
 
-    from pipelines.life import explain_row
-    from pipelines.life_told import told
+    from pipelines.telling.life import explain_row
+    from pipelines.telling.life_told import told
 
     life = explain_row(load_run(where, run_dir=run_dir, rows=True), row_id)
     for line in [json.dumps(life, indent=1, ensure_ascii=False)] if json_ else told(life):
@@ -254,8 +254,8 @@ def explain_text(
     """
     from rich.table import Table
 
-    from pipelines.explain import ALL, explain
     from pipelines.running.progress import make_console
+    from pipelines.telling.explain import ALL, explain
 
     if set_ and recipe is None:
         raise UserError("--set changes a recipe: name it with --recipe")

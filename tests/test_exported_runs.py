@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.steps.export import run_bytes
-from pipelines.verify import open_run, verify
+from pipelines.telling.verify import open_run, verify
 from quantize.run_lengths import format_runs, parse_runs
 from quantize.sound_string import MOST_CODES, find_sounds, format_sound
 from tests.conftest import assert_done, speechmill, write_recipe

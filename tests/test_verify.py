@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.verify import open_run, verify
+from pipelines.telling.verify import open_run, verify
 from tests.conftest import speechmill
 
 

@@ -18,10 +18,10 @@ from pipelines.estimate.told import show
 from pipelines.estimate_options import Cluster, Prices
 from pipelines.graph import PassPlan, plan_run
 from pipelines.options import Options
-from pipelines.published import HEADER, compare
 from pipelines.recipe import Recipe
 from pipelines.running.progress import make_console
 from pipelines.steps import PASSES
+from pipelines.telling.published import HEADER, compare
 
 Model = TypeVar("Model", bound=Options)
 NO_RATES = (

@@ -172,7 +172,7 @@ def upload(
 
 def _check_promises(run_dir: Path, files: Iterable[File], say: Callable[[str], None]) -> None:
     """Verify the run, and that its records are of the files that are sent."""
-    from pipelines.verify import open_run, verify
+    from pipelines.telling.verify import open_run, verify
 
     say("verifying the run")
     run = open_run(run_dir)

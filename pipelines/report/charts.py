@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.funnel import Funnel
 from pipelines.report.texts import Histogram
+from pipelines.telling.funnel import Funnel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,6 @@ import jinja2
 import numpy as np
 from markupsafe import Markup, escape
 
-from pipelines.funnel import Funnel
 from pipelines.publish.places import published_recipe
 from pipelines.report import charts
 from pipelines.report.cautions import cautions
@@ -25,7 +24,8 @@ from pipelines.report.tables import MOST_VOICES, by_attribute, exactness, proven
 from pipelines.report.texts import Histogram, Texts, count_between, measure_texts
 from pipelines.report.tokens import LONGEST_RUN, Tokens, measure_tokens
 from pipelines.running.progress import describe_usage, format_seconds
-from pipelines.samples import Rejected, sample_rejects
+from pipelines.telling.funnel import Funnel
+from pipelines.telling.samples import Rejected, sample_rejects
 
 SAMPLE_REJECTS = 4  # of each reason
 HERE = Path(__file__).parent

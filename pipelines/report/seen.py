@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import UserError
-from pipelines.funnel import Funnel, measure
 from pipelines.graph import Outputs, Shard, plan_run
 from pipelines.recipe import Recipe
 from pipelines.shards import Record, read_record
 from pipelines.steps import BY_KEY, PASSES
 from pipelines.steps.augment import speech_shards
 from pipelines.steps.noise_chats import SOUNDS
+from pipelines.telling.funnel import Funnel, measure
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pipelines.errors import RunError
-from pipelines.running.run_folder import RunFolder
+from pipelines.folders.run_folder import RunFolder
 
 FILE = "events.jsonl"
 PART_BYTES = 1 << 20  # of a file; a full one gets a number

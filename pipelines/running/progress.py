@@ -19,10 +19,10 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from pipelines.folders.run_folder import RunFolder
 from pipelines.graph import Unit
 from pipelines.running.business import WINDOW_SECONDS, Business
 from pipelines.running.events import Events
-from pipelines.running.run_folder import RunFolder
 from pipelines.shards import Record, to_json, write_atomically
 
 LINE_SECONDS = 10  # between two lines on a pass where there is no terminal

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from pipelines.folders.lock import holds_lock
+from pipelines.folders.run_folder import open_run_folder
 from pipelines.graph import Job
 from pipelines.row import REJECTED_ROW, ROW, Row
 from pipelines.rowwise import read_rows
-from pipelines.running.lock import holds_lock
-from pipelines.running.run_folder import open_run_folder
 from pipelines.running.runner import Order, naming, writing
 from pipelines.shards import QUARANTINED, Record, Staged, row_writer
 

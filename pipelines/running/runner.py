@@ -17,16 +17,16 @@ from threading import current_thread, main_thread
 from typing import Any, Protocol
 
 from pipelines.errors import Quarantined, RunError, exit_code
-from pipelines.funnel import by_source
+from pipelines.folders.lock import holds_lock, lock_run
+from pipelines.folders.run_folder import RunFolder, open_run_folder
 from pipelines.graph import Job, Outputs, Pass, Unit, UnitPlan
 from pipelines.recipe import Recipe
 from pipelines.running.events import Events
 from pipelines.running.gpus import GpuWatch
-from pipelines.running.lock import holds_lock, lock_run
 from pipelines.running.progress import Progress
-from pipelines.running.run_folder import RunFolder, open_run_folder
 from pipelines.running.schedule import PassAtWork, Schedule
 from pipelines.shards import QUARANTINED, Counts, Record, Staged, digest_json, to_json
+from pipelines.telling.funnel import by_source
 from pipelines.worker_options import GIB
 
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}

@@ -27,8 +27,8 @@ from pipelines.steps import quantize, tts
 from pipelines.steps.score import score
 from pipelines.steps.shorten import shorten
 from pipelines.tasks import written_turns
+from pipelines.telling.verify import open_run, verify
 from pipelines.verdicts import SCORES, rejects
-from pipelines.verify import open_run, verify
 from tests.answers.loopback_chat import QUICK, LoopbackChat
 from tests.conftest import ROOT, assert_done, content, recipe_of, speechmill, two_threads, write_recipe
 from tests.test_verify import edit

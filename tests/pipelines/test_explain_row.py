@@ -13,8 +13,6 @@ import pytest
 
 from pipelines.arguments import load_run
 from pipelines.errors import UserError
-from pipelines.life import explain_row
-from pipelines.life_told import told
 from pipelines.options import Source
 from pipelines.recipe import Recipe
 from pipelines.row import ROW, row_id
@@ -22,6 +20,8 @@ from pipelines.shards import read_record
 from pipelines.sources import place_of, read_records
 from pipelines.steps.tts import draw_seed
 from pipelines.tasks import TASKS
+from pipelines.telling.life import explain_row
+from pipelines.telling.life_told import told
 from tests.conftest import EXAMPLES, ROOT, write_recipe
 from tests.pipelines.in_process import mill
 
@@ -248,7 +248,7 @@ def test_places_in_tables_run_through_all_files_of_a_source(tmp_path: Path) -> N
 
 
 def test_nothing_of_the_sound_is_read() -> None:
-    from pipelines.whereabouts import _COLUMNS
+    from pipelines.telling.whereabouts import _COLUMNS
 
     assert {column.partition(".")[0] for column in _COLUMNS} == set(ROW.names)
     assert not [column for column in _COLUMNS if "audio" in column]

@@ -10,9 +10,9 @@ import pytest
 
 from pipelines.errors import UserError
 from pipelines.graph import plan_run
-from pipelines.published import compare
 from pipelines.recipe import Recipe, parse_recipe
 from pipelines.steps import PASSES, passes_for
+from pipelines.telling.published import compare
 from tests.conftest import recipe_of
 from tests.pipelines.in_process import run_quietly
 

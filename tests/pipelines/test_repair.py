@@ -16,13 +16,13 @@ import yaml
 
 from pipelines.arguments import load_run
 from pipelines.errors import UserError
-from pipelines.life import explain_row
 from pipelines.publish.places import published_recipe
 from pipelines.recipe import Recipe, load_recipe, parse_recipe
 from pipelines.repair import _check, parse_where
 from pipelines.repair_options import Repair, RepairedRow, changes_by_shard, changes_of, continued, tokens_before
 from pipelines.steps.tts import _with_repaired, stages
-from pipelines.verify import open_run, verify
+from pipelines.telling.life import explain_row
+from pipelines.telling.verify import open_run, verify
 from tests.conftest import assert_done, content, recipe_of, speechmill, write_recipe
 from tests.pipelines.in_process import mill
 from tts.engine import Request, SpeechError, Spoken, Voice

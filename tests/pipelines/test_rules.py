@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from pipelines.recipe import load_recipe
-from pipelines.samples import _turned
+from pipelines.telling.samples import _turned
 from tests.conftest import assert_done, content, recipe_of, speechmill, write_recipe
 
 PLAIN = [

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from pipelines.arguments import load_run
 from pipelines.errors import RunError, UserError
-from pipelines.look import Found, Wanted, check, find, play, show
 from pipelines.report.seen import Seen, look_at
+from pipelines.telling.look import Found, Wanted, check, find, play, show
 from tests.conftest import speechmill
 
 

@@ -29,7 +29,7 @@ from pipelines.report.tables import by_attribute, voice_rows
 from pipelines.report.texts import COMPARING, Histogram, Texts, measure_texts
 from pipelines.report.tokens import Heard, Tokens, Voice, count, measure_tokens
 from pipelines.row import REJECTED_RECORD, REJECTED_ROW, ROW
-from pipelines.samples import sample_rejects
+from pipelines.telling.samples import sample_rejects
 from tests.conftest import speechmill
 
 

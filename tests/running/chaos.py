@@ -22,6 +22,7 @@ from tests.running.every_step import CONCURRENCY, write_recipe, write_sources
 
 KINDS = ("driver", "worker", "raylet", "node")
 LATE_SECONDS = (0.5, 3.0)  # until a node that was killed is replaced
+LAST = 0.9  # of a run's records: no kill behind it
 LOOK_SECONDS = 0.02
 ANSWER_SECONDS = 0.02  # that the chat server takes: some questions are under way at any kill
 LONGEST_WAIT_S = 240.0  # for a kill's moment: a run that comes no further for so long hangs
@@ -126,7 +127,7 @@ def moments(count: int, records: int, chance: random.Random) -> list[tuple[int, 
     """
     drawn = [KINDS[n % len(KINDS)] for n in range(count)]
     chance.shuffle(drawn)
-    parts = [records * 0.95 * n / count for n in range(count + 1)]
+    parts = [records * LAST * n / count for n in range(count + 1)]
     return [(int(chance.uniform(*parts[n : n + 2])), kind) for n, kind in enumerate(drawn)]
 
 
@@ -140,6 +141,7 @@ def disturb(
     story.drivers = 1
     try:
         for records, kind in due:
+            time.sleep(chance.uniform(0, 0.2))
             begun = time.monotonic()
             while count_records(run) < records or not _is_there(kind, cluster, nodes):
                 late.replace()
@@ -148,14 +150,13 @@ def disturb(
                 if time.monotonic() - begun > LONGEST_WAIT_S:
                     raise RuntimeError(f"it hangs at {count_records(run)} records of {records}:\n{log.read_text()}")
                 time.sleep(LOOK_SECONDS)
-            time.sleep(chance.uniform(0, 0.2))
             if kind == "driver":
                 driver.kill()
                 driver.wait()
                 driver = _start(recipe, cluster, log)
                 story.drivers += 1
             elif kind == "worker":
-                kill(chance.choice(cluster.workers() or [driver.pid]))  # one was there a moment ago
+                kill(chance.choice(cluster.workers()))
             else:
                 node = chance.choice(cluster.nodes)
                 (cluster.kill_raylet if kind == "raylet" else cluster.kill_node)(node)

@@ -47,15 +47,14 @@ def test_a_disturbed_run_ends_in_the_same_bytes(variant: str, three_nodes: Clust
     assert found.asked > 100
     assert found.again <= found.may_again, "answers were paid for twice that were not under way"
     assert not list((tmp_path / "disturbed").rglob(".tmp-*"))
-    assert found.story.events["node_left"] >= 1
-    assert found.story.events["node_joined"] >= 1
+    assert found.story.drivers == 2
 
 
 def test_each_kind_is_killed_as_often_and_the_seed_says_when() -> None:
     drawn = moments(50, 1000, random.Random(7))
     assert drawn == moments(50, 1000, random.Random(7)) != moments(50, 1000, random.Random(8))
     assert [records for records, _ in drawn] == sorted(records for records, _ in drawn)
-    assert drawn[-1][0] <= 950
+    assert drawn[-1][0] <= 900
     counted = Counter(kind for _, kind in drawn)
     assert counted.keys() == set(KINDS)
     assert max(counted.values()) - min(counted.values()) <= 1

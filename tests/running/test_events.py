@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.folders.run_folder import RunFolder
 from pipelines.running import events
 from pipelines.running.events import FILE, Events, read_events
-from pipelines.running.run_folder import RunFolder
 from tests.conftest import write_recipe
 from tests.pipelines.in_process import mill
 

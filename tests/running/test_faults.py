@@ -22,6 +22,7 @@ from ray import cloudpickle
 from rich.console import Console
 
 from pipelines.errors import RunError
+from pipelines.folders.run_folder import open_run_folder
 from pipelines.graph import Outputs, Unit
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.row import REJECTED_ROW, ROW
@@ -31,7 +32,6 @@ from pipelines.running.pool import Times
 from pipelines.running.progress import Progress
 from pipelines.running.quarantine import GIVES_UP, quarantine
 from pipelines.running.ray_pool import JOB, brought, ray_pool
-from pipelines.running.run_folder import open_run_folder
 from pipelines.running.runner import InThisProcess, Order, Tell, perform
 from pipelines.shards import QUARANTINED, Counts, Record, read_record
 from pipelines.steps import passes_for

@@ -24,12 +24,12 @@ from answers.store import AnswerStore, answer_key
 from pipelines import repair
 from pipelines.arguments import load_run
 from pipelines.errors import RunError, UserError
+from pipelines.folders import lock, machine_copy, run_folder, store
+from pipelines.folders.lock import holds_lock, is_locked, lock_owner, lock_run
+from pipelines.folders.run_folder import RunFolder, open_url
 from pipelines.graph import missing_files
 from pipelines.recipe import parse_recipe
 from pipelines.repair_options import Repair, RepairedRow
-from pipelines.running import lock, machine_copy, run_folder, store
-from pipelines.running.lock import holds_lock, is_locked, lock_owner, lock_run
-from pipelines.running.run_folder import RunFolder, open_url
 from pipelines.shards import Counts, Record, Staged, digest_file, read_record, to_json
 from tests.conftest import ROOT, command, content, recipe_of, write_recipe
 from tests.pipelines.in_process import mill
@@ -369,7 +369,7 @@ def test_what_a_machine_keeps_is_bounded_and_what_is_in_hand_stays(
 
 def test_what_a_killed_process_left_in_the_copy_goes(folder: RunFolder) -> None:
     code = (
-        "import os, sys; from pipelines.running.run_folder import open_url; from pipelines.shards import Staged\n"
+        "import os, sys; from pipelines.folders.run_folder import open_url; from pipelines.shards import Staged\n"
         f"staged = Staged(open_url({folder.place!r}).path); staged.bytes('tts/c.parquet', b'half')\n"
         "staged._pins.parent.mkdir(exist_ok=True); staged._pins.write_text('digest'); os.kill(os.getpid(), 9)"
     )

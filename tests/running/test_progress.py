@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from pipelines.folders.run_folder import RunFolder
 from pipelines.graph import Unit
 from pipelines.running import progress as module
 from pipelines.running.events import Events
 from pipelines.running.progress import FILE, Progress, Rate, describe, describe_run
-from pipelines.running.run_folder import RunFolder
 from pipelines.shards import Counts, Record
 
 

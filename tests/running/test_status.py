@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app
 from pipelines.errors import UserError
-from pipelines.running import status
+from pipelines.folders.lock import lock_run
+from pipelines.folders.run_folder import RunFolder
 from pipelines.running.events import Events
-from pipelines.running.lock import lock_run
 from pipelines.running.progress import Progress
-from pipelines.running.run_folder import RunFolder
+from pipelines.telling import status
 from tests.conftest import ROOT, command, write_recipe
 from tests.pipelines.in_process import mill
 

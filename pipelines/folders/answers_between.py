@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from pipelines.running.store import Store
+from pipelines.folders.store import Store
 
 LOOK_SECONDS = 10.0  # between two listings in passing
 

@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.funnel import Funnel, print_steps, source_table
 from pipelines.row import user_turns
 from pipelines.shards import read_table
+from pipelines.telling.funnel import Funnel, print_steps, source_table
 from pipelines.verdicts import SCORES, reason_column
 
 SAMPLES = 10  # of each rule

@@ -7,18 +7,20 @@ and what is written goes to the store first.
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.running.places import copy_path
+from pipelines.folders.places import copy_path
 from pipelines.shards import Record, digest_file, read_record, record_of, sync_path, to_json, write_atomically
 
 if TYPE_CHECKING:
+    from pipelines.folders.machine_copy import MachineCopy
     from pipelines.recipe import Recipe
-    from pipelines.running.machine_copy import MachineCopy
 
 MARK = ".url"  # in a machine's copy: where the run lies
 
@@ -45,7 +47,7 @@ class RunFolder:
         Raises UserError where the store cannot be listed, RunError where a file cannot be brought.
         """
         if self.copy:
-            from pipelines.running.lock import holder_is_here
+            from pipelines.folders.lock import holder_is_here
 
             self.copy.pull(rows, shared=not holder_is_here(self.copy.store))
 
@@ -139,8 +141,11 @@ class RunFolder:
     def _size(self, name: str) -> int | None:
         if self.copy:
             return self.copy.size(name)
-        path = self.path / name
-        return path.stat().st_size if path.is_file() else None
+        try:
+            found = os.stat(f"{self.path}/{name}")  # noqa: PTH116 - of very many a Path takes longer than the question
+        except OSError:
+            return None
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def open_run_folder(recipe: Recipe) -> RunFolder:
@@ -165,9 +170,9 @@ def folder_at(path: Path) -> RunFolder:
 @lru_cache(maxsize=8)
 def _copied(path: Path, url: str) -> RunFolder:
     from answers.store import kept_elsewhere
-    from pipelines.running.answers_between import AnswersBetween
-    from pipelines.running.machine_copy import MachineCopy
-    from pipelines.running.store import store_at
+    from pipelines.folders.answers_between import AnswersBetween
+    from pipelines.folders.machine_copy import MachineCopy
+    from pipelines.folders.store import store_at
 
     store = store_at(url)
     kept_elsewhere(path / "answers", AnswersBetween(path, store))

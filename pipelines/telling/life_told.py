@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pipelines.life import Life
-from pipelines.look import visible
+from pipelines.telling.life import Life
+from pipelines.telling.look import visible
 
 SHOWN = 12  # digits of fingerprints and digests
 

@@ -12,13 +12,13 @@ from rich.live import Live
 from rich.text import Text
 
 from pipelines.errors import UserError
+from pipelines.folders.lock import is_locked, lock_owner
+from pipelines.folders.places import folder_of, url_of
+from pipelines.folders.run_folder import RunFolder, folder_at, open_run_folder, open_url
 from pipelines.recipe import load_recipe
 from pipelines.running.events import FILE as EVENTS_FILE
 from pipelines.running.events import TAIL_BYTES, parse
-from pipelines.running.lock import is_locked, lock_owner
-from pipelines.running.places import folder_of, url_of
 from pipelines.running.progress import FILE, describe, describe_run, describe_usage, format_seconds
-from pipelines.running.run_folder import RunFolder, folder_at, open_run_folder, open_url
 
 REMARKABLE = ("worker_died", "shard_retried", "shard_quarantined", "straggler_reissued", "node_left", "node_joined")
 SHOWN = 5  # of those

@@ -13,7 +13,6 @@ import polars as pl
 import pyarrow.compute as pc
 
 from pipelines.errors import UserError
-from pipelines.explain import verdicts
 from pipelines.publish.files import versions
 from pipelines.recipe import Recipe
 from pipelines.repair_options import changes_of
@@ -27,7 +26,8 @@ from pipelines.steps.noise_chats import SUFFIX
 from pipelines.steps.speech import ENGINE as RECORDING
 from pipelines.steps.tts import draw_seed
 from pipelines.tasks import TASKS, Shape
-from pipelines.whereabouts import (
+from pipelines.telling.explain import verdicts
+from pipelines.telling.whereabouts import (
     Place,
     Step,
     child_and_task,

@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipelines.errors import RunError, UserError
-from pipelines.running.machine_copy import MachineCopy
-from pipelines.running.processes import is_alive, machine
-from pipelines.running.run_folder import RunFolder, folder_at
-from pipelines.running.store import Store
+from pipelines.folders.machine_copy import MachineCopy
+from pipelines.folders.processes import is_alive, machine
+from pipelines.folders.run_folder import RunFolder, folder_at
+from pipelines.folders.store import Store
 from pipelines.shards import TEMPORARY, to_json
 
 BEAT_SECONDS = 5.0

@@ -20,8 +20,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipelines.errors import RunError, UserError
-from pipelines.running.processes import is_alive, machine
-from pipelines.running.store import Stat, Store
+from pipelines.folders.processes import is_alive, machine
+from pipelines.folders.store import Stat, Store
 from pipelines.shards import TEMPORARY, digest_file, write_atomically
 
 LIMIT = "SPEECHMILL_COPY_GIB"  # how much of shards a machine keeps of one run

@@ -13,8 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.folders.run_folder import folder_at
 from pipelines.graph import Outputs
-from pipelines.running.run_folder import folder_at
 from pipelines.shards import Counts, Record
 
 ROW_STEPS = ("read", "read.speech", "filter", "answer", "tts", "tts.augment", "quantize", "noise", "noise.chats")

@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 
 from pipelines.chats import opening
 from pipelines.errors import UserError
-from pipelines.funnel import ROW_STEPS
 from pipelines.mixture import quotas
 from pipelines.recipe import KEPT_BY, SCORED_BY, Recipe, parse_recipe
 from pipelines.row import Message, Row, reason_of, user_turns
@@ -29,7 +28,8 @@ from pipelines.steps.mix import chosen_file
 from pipelines.steps.noise_chats import FOLDER as INTERRUPTED
 from pipelines.steps.noise_chats import SUFFIX
 from pipelines.tasks import REFUSALS
-from pipelines.verify_pairs import Pairs
+from pipelines.telling.funnel import ROW_STEPS
+from pipelines.telling.verify_pairs import Pairs
 
 SHOWN = 5  # failures of one promise that are shown
 

@@ -22,9 +22,9 @@ from pipelines.report.seen import Seen
 from pipelines.report.sounds import Shards
 from pipelines.row import Row, reason_of
 from pipelines.rowwise import read_rows
-from pipelines.samples import SHOWN_SCORES, one_line
 from pipelines.steps.mix import chosen_file
 from pipelines.tasks import TASKS, Shape
+from pipelines.telling.samples import SHOWN_SCORES, one_line
 
 # Players of a WAV file: the command, to which the file's name is added.
 PLAYERS: tuple[tuple[str, ...], ...] = (
