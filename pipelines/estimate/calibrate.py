@@ -12,6 +12,7 @@ from pipelines.estimate.clock import simulate
 from pipelines.estimate.estimate import calibration, estimate, this_machine, works_of
 from pipelines.estimate.rates import Run, look_at, rates_of, save_rates
 from pipelines.estimate_options import Cluster, Rates
+from pipelines.folders.run_folder import open_run_folder
 from pipelines.recipe import Recipe
 
 FEW = 4  # the first run has so many times fewer rows
@@ -40,21 +41,25 @@ def calibrate_recipe(
     folder = calibration(whole)
     here = this_machine()
     cpus = workers if workers else 1 if workers == 0 else here.cpus
-    few, many = recipes(path, changes, folder, rows, cpus)
+    place = f"{whole.run_url}-calibration" if whole.run_url else str(folder)
+    few, many = recipes(path, changes, place, rows, cpus)
     where = (
         f"{time.strftime('%Y-%m-%d')} on {address or f'{here.cpus} CPUs, {here.gpus} GPUs'}, {rows:,} records a source"
     )
     rates, short = calibrate(few, many, execute, Cluster(cpus=cpus, gpus=here.gpus), where)
     out = out or folder / "rates.json"
     save_rates(out, rates)
-    yield f"{out}: rates of {len(rates.passes)} passes; the runs are in {folder}"
+    yield f"{out}: rates of {len(rates.passes)} passes; the runs are in {place}"
     if short:
         yield f"not measured: mix and export, for so few rows do not fill the mixtures; give more --rows. {short}"
     yield f"speechmill plan {path} --rates {out}"
 
 
-def recipes(path: Path, changes: list[str], folder: Path, rows: int, workers: int) -> list[Recipe]:
+def recipes(path: Path, changes: list[str], place: str, rows: int, workers: int) -> list[Recipe]:
     """Return the recipes of the two runs: so many records of each source, mixtures as large as these allow.
+
+    Args:
+        place: that both lie in: a folder, or a URL where the run itself will lie in a store.
 
     Their shards are small enough that each worker has a few, and those of the two runs differ in size.
     """
@@ -69,7 +74,7 @@ def recipes(path: Path, changes: list[str], folder: Path, rows: int, workers: in
             "mix.max_refusal_share=1",
         ]
         sets += [f"mix.mixtures.{mixture}.shrink=true" for mixture in asked.mix.mixtures]
-        made.append(load(path, [*changes, *sets], str(folder / name)))
+        made.append(load(path, [*changes, *sets], f"{place}/{name}"))
     return made
 
 
@@ -92,6 +97,8 @@ def calibrate(few: Recipe, many: Recipe, execute: Execute, cluster: Cluster, whe
                 raise
             short = str(error)
     seconds = time.monotonic() - started
+    for recipe in (few, many):
+        open_run_folder(recipe).pull(rows=True)
     runs = [look_at(few), look_at(many)]
     rates = rates_of(runs, where)
     beside = 0.0 if short else max(0.0, seconds - _clock(runs[-1], rates, cluster))

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pipelines.errors import UserError
 from pipelines.estimate.fit import Point, line, shares
 from pipelines.estimate_options import OTHERS, Classes, PassRates, Rates
+from pipelines.folders.places import url_of
 from pipelines.graph import Pass, PassPlan, Unit, differences, plan_run
 from pipelines.recipe import Recipe
 from pipelines.shards import Record, to_json
@@ -229,11 +230,11 @@ def load_rates(said: str | Rates) -> Rates:
     if isinstance(said, Rates):
         return said
     path = Path(said)
-    if path.is_dir():
+    if path.is_dir() or url_of(said):
         from pipelines.arguments import load_run
 
-        run = look_at(load_run(path))
-        return rates_of([run], f"in the run {path}")
+        run = look_at(load_run(path, rows=True))
+        return rates_of([run], f"in the run {url_of(said) or path}")
     try:
         return Rates.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
