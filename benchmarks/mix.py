@@ -34,7 +34,8 @@ from pipelines.graph import Outputs, plan_pass  # noqa: E402
 from pipelines.mixture import quotas  # noqa: E402
 from pipelines.recipe import Recipe, load_recipe  # noqa: E402
 from pipelines.row import ROW  # noqa: E402
-from pipelines.running.runner import Order, perform  # noqa: E402
+from pipelines.running.orders import Order  # noqa: E402
+from pipelines.running.perform import perform  # noqa: E402
 from pipelines.shards import Counts, Record, Staged, read_record  # noqa: E402
 from pipelines.steps import BY_KEY  # noqa: E402
 

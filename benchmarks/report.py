@@ -38,8 +38,10 @@ from pipelines.graph import Job  # noqa: E402
 from pipelines.recipe import Recipe, load_recipe  # noqa: E402
 from pipelines.row import REJECTED_ROW, ROW  # noqa: E402
 from pipelines.running.events import Events  # noqa: E402
+from pipelines.running.orders import Executor, Order  # noqa: E402
+from pipelines.running.perform import perform  # noqa: E402
 from pipelines.running.progress import Progress  # noqa: E402
-from pipelines.running.runner import Executor, Order, perform, run  # noqa: E402
+from pipelines.running.runner import run  # noqa: E402
 from pipelines.shards import Counts, Record, Staged  # noqa: E402
 from pipelines.steps import BY_KEY, PASSES  # noqa: E402
 from pipelines.steps.filter import DUPLICATES_FILE, UNIQUE_FILE  # noqa: E402

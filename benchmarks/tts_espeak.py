@@ -26,7 +26,8 @@ from pipelines.folders.lock import lock_run
 from pipelines.graph import Unit
 from pipelines.recipe import parse_recipe
 from pipelines.row import ROW, row_id
-from pipelines.running.runner import Order, perform
+from pipelines.running.orders import Order
+from pipelines.running.perform import perform
 from tts.audio import flac_bytes
 from tts.delivery import draw_delivery
 from tts.engine import Delivery

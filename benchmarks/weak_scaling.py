@@ -38,7 +38,9 @@ sys.path.insert(0, str(ROOT))  # before this folder, whose scripts have names of
 
 from pipelines.graph import Job, Outcome, Outputs, Pass, Unit, shard_units  # noqa: E402
 from pipelines.recipe import Recipe, parse_recipe  # noqa: E402
-from pipelines.running.runner import Order, perform, run  # noqa: E402
+from pipelines.running.orders import Order  # noqa: E402
+from pipelines.running.perform import perform  # noqa: E402
+from pipelines.running.runner import run  # noqa: E402
 from pipelines.shards import Counts, Record, Staged, digest_json, read_record, to_json  # noqa: E402
 
 PARTS = ("weak", "driver", "schedule", "disk")

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pipelines.errors import RunError, UserError
 from pipelines.recipe import Recipe
 from pipelines.running.hired import Cluster, Died, Done, Event, Failed, Node, Ready
+from pipelines.running.orders import LOOK_SECONDS, Needs, Order, Tell
+from pipelines.running.perform import told_of
 from pipelines.running.quarantine import can_quarantine
 from pipelines.running.room import Changes, Demand, Kind, Room, Standing, balance
-from pipelines.running.runner import LOOK_SECONDS, Needs, Order, Tell, told_of
 from pipelines.running.waiting import PassQueue, Task, Waiting
 from pipelines.shards import Record
 

@@ -16,7 +16,8 @@ from pipelines.folders.run_folder import open_run_folder
 from pipelines.graph import Job
 from pipelines.row import REJECTED_ROW, ROW, Row
 from pipelines.rowwise import read_rows
-from pipelines.running.runner import Order, naming, writing
+from pipelines.running.orders import Order
+from pipelines.running.perform import naming, writing
 from pipelines.shards import QUARANTINED, Record, Staged, row_writer
 
 

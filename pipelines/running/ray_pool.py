@@ -35,10 +35,11 @@ import pipelines
 from pipelines.errors import RunError, UserError
 from pipelines.recipe import Recipe
 from pipelines.running.hired import Died, Done, Event, Failed, Node, Ready
+from pipelines.running.orders import Order, Tell
+from pipelines.running.perform import perform
 from pipelines.running.pool import USUAL, Pool, Times, Work
 from pipelines.running.quarantine import quarantine
 from pipelines.running.room import Kind, Room
-from pipelines.running.runner import Order, Tell, perform
 from pipelines.running.waiting import Task
 from pipelines.running.worker_log import last_lines, name_lines, naming_lines
 from pipelines.shards import Record

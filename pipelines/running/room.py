@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipelines.running.runner import Needs, Order
+from pipelines.running.orders import Needs, Order
 
 NEARLY = 1e-9  # shares of GPUs are sums of floats
 

@@ -2,138 +2,26 @@
 
 from __future__ import annotations
 
-import errno
-import heapq
 import os
-import resource
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from threading import current_thread, main_thread
-from typing import Any, Protocol
 
-from pipelines.errors import Quarantined, RunError, exit_code
-from pipelines.folders.lock import holds_lock, lock_run
+from pipelines.errors import Quarantined, exit_code
+from pipelines.folders.lock import lock_run
 from pipelines.folders.run_folder import RunFolder, open_run_folder
-from pipelines.graph import Job, Outputs, Pass, Unit, UnitPlan
+from pipelines.graph import Outputs, Pass, UnitPlan
 from pipelines.recipe import Recipe
 from pipelines.running.events import Events
-from pipelines.running.gpus import GpuWatch
+from pipelines.running.orders import Executor, Needs, Order, Tell
+from pipelines.running.perform import InThisProcess, InThreads, writing
 from pipelines.running.progress import Progress
 from pipelines.running.schedule import PassAtWork, Schedule
-from pipelines.shards import QUARANTINED, Counts, Record, Staged, digest_json, to_json
+from pipelines.shards import QUARANTINED, Counts, Record, digest_json, to_json
 from pipelines.telling.funnel import by_source
 from pipelines.worker_options import GIB
-
-CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
-HERE = "driver"  # the worker that is this process, in events
-_BEGUN: set[str] = set()  # passes of which this process has done a unit
-LOOK_SECONDS = 0.2  # between two looks for Ctrl-C: polars, once imported, has it wait for the end of a wait without one
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a worker needs of a machine."""
-
-    cpus: float = 1
-    gpus: float = 0
-    memory_bytes: int = 0  # 0: not counted
-
-
-@dataclass(frozen=True)
-class Order:
-    """One unit of work as a worker gets it.
-
-    token:    of the lock, so that a worker of a dead driver commits nothing
-    least:    workers that its pass keeps while there is work for it to come
-    most:     workers that may do units of its pass at once; None: as many as there are
-    workers:  that share what a server allows, where a pass asks one
-    asks:     whether it asks a server: never more than `workers` at once then, and no unit by two of them
-    priority: the highest first
-    """
-
-    recipe: Recipe
-    key: str
-    unit: Unit
-    made_of: Mapping[str, object]
-    token: str
-    needs: Needs = Needs()
-    least: int = 0
-    most: int | None = None
-    workers: int = 1
-    asks: bool = False
-    priority: int = 0
-
-
-class Tell(Protocol):
-    """Takes an event, as `pipelines.running.events` says."""
-
-    def __call__(self, kind: str, **fields: Any) -> None:
-        """Take an event of a kind, with fields of plain values."""
-
-
-class Executor(Protocol):
-    """Performs orders of several passes, in any order. Tells shard_given and shard_done of each."""
-
-    @property
-    def size(self) -> int:
-        """How many orders it performs at once, at most."""
-
-    def submit(self, order: Order) -> None:
-        """Take an order; return at once."""
-
-    def wait(self) -> tuple[Order, Record]:
-        """Return an order that is done, with its record. Raises what ends the run."""
-
-
-class InThisProcess:
-    """Performs one order at a time: the plain loop."""
-
-    size = 1
-
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
-        self._queue: list[tuple[int, int, Order]] = []
-        self._count = 0
-
-    def submit(self, order: Order) -> None:
-        """Take an order."""
-        heapq.heappush(self._queue, (-order.priority, self._count, order))
-        self._count += 1
-
-    def wait(self) -> tuple[Order, Record]:
-        """Perform the order of the highest priority, the first of several."""
-        *_, order = heapq.heappop(self._queue)
-        return order, perform_here(order, self._tell)
-
-
-class InThreads:
-    """Performs orders of light passes, a few to a CPU: reading and writing columns lets other threads run."""
-
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
-        self.size = 2 * len(os.sched_getaffinity(0))  # each waits for the disk half of its time
-        self._pool = ThreadPoolExecutor(self.size)
-        self._waiting: dict[Future[Record], Order] = {}
-
-    def submit(self, order: Order) -> None:
-        """Take an order."""
-        self._waiting[self._pool.submit(perform_here, order, self._tell)] = order
-
-    def wait(self) -> tuple[Order, Record]:
-        """Return the next order that is done."""
-        while not (done := wait(self._waiting, LOOK_SECONDS, FIRST_COMPLETED).done):
-            pass
-        future = done.pop()
-        return self._waiting.pop(future), future.result()
-
-    def close(self) -> None:
-        """End the threads; what has not begun is dropped."""
-        self._pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
@@ -203,78 +91,6 @@ class _Hands:
         if self._workers is None:
             self._workers = self._stack.enter_context(self._execute)
         return self._workers
-
-
-def perform_here(order: Order, tell: Tell) -> Record:
-    """Do one unit's work in this process."""
-    where = {"step": order.key, "shard": order.unit.name, "worker": HERE}
-    tell("shard_given", attempt=1, **where)
-    record = perform(order)
-    tell("shard_done", **where, **told_of(record))
-    return record
-
-
-def told_of(record: Record) -> dict[str, Any]:
-    """Return what the event shard_done tells of a unit."""
-    counts = record.counts
-    return {
-        "seconds": record.cost["seconds"],
-        "rows_in": counts.rows_in,
-        "rows_kept": counts.rows_kept,
-        "rejected": dict(counts.rejected),
-    }
-
-
-def perform(order: Order) -> Record:
-    """Do one unit's work and commit it. Raises RunError where the files cannot be written."""
-    from pipelines.steps import BY_KEY  # loads the engines' packages: in workers only
-
-    a_pass = BY_KEY[order.key]
-    run_dir = open_run_folder(order.recipe).path
-    staged = Staged(run_dir, lambda: holds_lock(run_dir, order.token))
-    first = order.key not in _BEGUN
-    _BEGUN.add(order.key)
-    clock = time.process_time if current_thread() is main_thread() else time.thread_time  # others do their own
-    started, busy = time.monotonic(), clock()
-    try:
-        with naming(order), writing(run_dir), GpuWatch(order.needs.gpus) as gpus:
-            outcome = a_pass.run(Job(order.recipe, order.unit, staged, order.made_of, order.workers))
-            cost = {
-                "seconds": round(time.monotonic() - started, 3),
-                "cpu_seconds": round(clock() - busy, 3),
-                **({"first": True} if first else {}),  # of its pass in this process: imports and models are in it
-                "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-                **({"usage": dict(outcome.usage)} if outcome.usage else {}),
-                **gpus.cost(),
-            }
-            name = a_pass.record_name(order.unit.name)
-            return staged.commit(name, order.made_of, outcome.counts, outcome.facts, cost, outcome.files)
-    finally:
-        staged.discard()
-
-
-@contextmanager
-def naming(order: Order) -> Iterator[None]:
-    """Let what is raised say where: its step and shard, in a note that goes from worker to driver with it."""
-    try:
-        yield
-    except Exception as error:
-        error.add_note(f"(at {order.key}, shard {order.unit.name})")
-        raise
-
-
-@contextmanager
-def writing(run_dir: Path) -> Iterator[None]:
-    """Turn a disk that is full, or a folder that cannot be written, into a RunError that says so."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in CANNOT_WRITE:
-            raise
-        raise RunError(
-            f"cannot write to {run_dir}: {os.strerror(error.errno)}. What was finished is safe: "
-            "make room (or the folder writable) and run the same command again."
-        ) from error
 
 
 def run(

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from statistics import median
 
+from pipelines.running.orders import Order
 from pipelines.running.room import Kind, kind_of
-from pipelines.running.runner import Order
 
 KNOWN = 3  # units of a pass that must be done before its median is one
 REMEMBERED = 1000  # of them

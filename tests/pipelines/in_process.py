@@ -9,7 +9,8 @@ from pathlib import Path
 from pipelines.cli import app
 from pipelines.graph import Outputs, Pass
 from pipelines.recipe import Recipe
-from pipelines.running.runner import InThisProcess, run
+from pipelines.running.perform import InThisProcess
+from pipelines.running.runner import run
 
 
 def mill(*arguments: str | Path) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 from pipelines.graph import Unit
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.running.hired import Died, Done, Event, Node, Ready
+from pipelines.running.orders import Needs, Order
 from pipelines.running.pool import USUAL, Pool, Times
 from pipelines.running.room import Kind, Room
-from pipelines.running.runner import Needs, Order
 from pipelines.running.waiting import Task
 from pipelines.shards import Counts, Record
 from tests.conftest import write_recipe

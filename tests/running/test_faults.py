@@ -28,11 +28,12 @@ from pipelines.recipe import Recipe, load_recipe
 from pipelines.row import REJECTED_ROW, ROW
 from pipelines.running import runner
 from pipelines.running.events import Events, read_events
+from pipelines.running.orders import Order, Tell
+from pipelines.running.perform import InThisProcess, perform
 from pipelines.running.pool import Times
 from pipelines.running.progress import Progress
 from pipelines.running.quarantine import GIVES_UP, quarantine
 from pipelines.running.ray_pool import JOB, brought, ray_pool
-from pipelines.running.runner import InThisProcess, Order, Tell, perform
 from pipelines.shards import QUARANTINED, Counts, Record, read_record
 from pipelines.steps import passes_for
 from tests.conftest import ROOT, assert_done, content, speechmill, write_recipe
@@ -160,7 +161,7 @@ import os, signal, sys
 from ray import cloudpickle
 from rich.console import Console
 import pipelines.running.ray_pool as ray_pool
-from pipelines.running.runner import perform
+from pipelines.running.perform import perform
 
 def poisoned(order):
     if [order.key, order.unit.name] in {poison}:

@@ -13,9 +13,9 @@ from pipelines.errors import RunError, UserError
 from pipelines.graph import plan_run
 from pipelines.publish.places import published_recipe
 from pipelines.recipe import Recipe, load_recipe
+from pipelines.running.orders import Needs
 from pipelines.running.pool import LOSSES, Pool, Times
 from pipelines.running.room import Room
-from pipelines.running.runner import Needs
 from pipelines.steps import BY_KEY, STEPS, passes_for
 from pipelines.worker_options import NAMES
 from tests.conftest import write_recipe
