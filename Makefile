@@ -1,17 +1,22 @@
 # make quickstart   set up, run the main job on the embedded engines
 # make test         set up, pass the tests
+# make test-long    the tests of whole clusters: nodes killed, jobs submitted
 # make check        lint, format and types
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test check clean
+.PHONY: quickstart test test-long check clean
 
 quickstart: .venv/run
 	$(BIN)/speechmill run configs/quickstart.yaml
 
 test: .venv/dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m 'not long'
+
+test-long: .venv/dev
+	$(PYTEST) -m long
 
 check: .venv/dev
 	$(BIN)/ruff check .

@@ -64,7 +64,10 @@ def _file_lock(run_dir: Path) -> Iterator[str]:
         file.write(json.dumps({"token": token, "pid": os.getpid(), "host": socket.gethostname()}))
         file.flush()
         remove_leftovers(run_dir)
-        yield token
+        try:
+            yield token
+        finally:
+            remove_leftovers(run_dir)  # of workers that a stop has ended
 
 
 def _try_lock(file: IO[str]) -> bool:

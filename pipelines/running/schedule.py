@@ -125,23 +125,34 @@ class Schedule:
         state.units += len(units)  # before any is found done: the pass must not end too soon
         for unit in units:
             planned = plan_unit(self._recipe, state.a_pass, unit, outputs, state.options)
-            if planned.state == "done" and planned.record is not None:
+            if planned.state == "done":
                 state.before += 1
-                self._made(state, unit.name, planned.record)
-                continue
-            state.rows += unit.rows
-            if all(unit.name in self._at_work[key].made for key in self._beside_of(state)):
-                self._ready.append((state, planned))
+            else:
+                state.rows += unit.rows
+            if self._is_due(state, unit.name):
+                self._give(state, planned)
             else:
                 self._held[state.a_pass.key, unit.name] = planned
+
+    def _is_due(self, state: PassAtWork, unit: str) -> bool:
+        """Tell whether what comes before a unit, beside its inputs, is done."""
+        return all(unit in self._at_work[key].made for key in self._beside_of(state))
+
+    def _give(self, state: PassAtWork, planned: UnitPlan) -> None:
+        """Let a unit be done, unless it is."""
+        if planned.state == "done" and planned.record is not None:
+            self._made(state, planned.unit.name, planned.record)
+        else:
+            self._ready.append((state, planned))
 
     def _made(self, state: PassAtWork, unit: str, record: Record) -> None:
         key = state.a_pass.key
         state.made[unit] = replace(record, made_of={})  # the record on disk has it; for all units it would be much
         for other in self._beside.get(key, ()):
             held = (other.a_pass.key, unit)
-            if held in self._held and all(unit in self._at_work[one].made for one in self._beside_of(other)):
-                self._ready.append((other, self._held.pop(held)))
+            if held in self._held and self._is_due(other, unit):
+                self._give(other, self._held.pop(held))
+                self._end(other)
         for follower in self._followers.get(key, ()):
             if follower.begun:
                 self._follow(follower, key, unit, state.made[unit])

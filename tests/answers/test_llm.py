@@ -437,6 +437,14 @@ def test_ctrl_c_ends_the_wait_and_what_was_answered_stays(tmp_path: Path) -> Non
     """Also beside polars, which every worker imports: its handler lets no signal cut a wait short."""
     import polars  # noqa: F401
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever tests before this one have put there
+    try:
+        _interrupted(tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupted(tmp_path: Path) -> None:
     with LoopbackChat(echo, lambda text, n: "hang" if text == texts(5)[4] else "good") as server:
         llm = llm_of(server, tmp_path)
 

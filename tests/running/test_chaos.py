@@ -19,6 +19,8 @@ from pipelines.steps import PASSES
 from tests.running.chaos import KINDS, compare, moments
 from tests.running.cluster import Cluster, cluster
 
+pytestmark = pytest.mark.long
+
 SEED = int(os.environ.get("SPEECHMILL_CHAOS_SEED", time.time_ns() % 10**6))
 VARIANTS: dict[str, dict[str, Any]] = {
     "audio is kept": {},

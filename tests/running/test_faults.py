@@ -40,6 +40,8 @@ from tests.conftest import ROOT, assert_done, content, speechmill, write_recipe
 from tests.running.cluster import Cluster, cluster, kill
 from tests.running.simulated import Told, orders, recipe_with
 
+pytestmark = pytest.mark.long
+
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers have our packages, and no tests
 
 

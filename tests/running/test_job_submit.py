@@ -20,6 +20,8 @@ import pytest
 
 from tests.conftest import ROOT, assert_done, content, write_recipe
 
+pytestmark = pytest.mark.long
+
 PACKAGES = ("pipelines", "filters", "answers", "tts", "quantize", "noise", "examples")
 needs_job_server = pytest.mark.skipif(
     importlib.util.find_spec("aiohttp_cors") is None,

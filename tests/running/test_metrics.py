@@ -16,6 +16,8 @@ import pytest
 from pipelines.running.events import read_events
 from tests.conftest import ROOT, command, write_recipe
 
+pytestmark = pytest.mark.long
+
 SERIES = re.compile(r"^ray_(speechmill_\w+)\{(.*)\} (\S+)$", re.MULTILINE)
 AGENT = "opentelemetry.exporter.prometheus"  # of what `ray[default]` adds
 

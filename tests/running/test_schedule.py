@@ -99,6 +99,15 @@ class Run:
         return {(key, planned.unit.name) for key, planned in self.waiting}
 
 
+def write(folder: Path, key: str, unit: str, record: Record) -> None:
+    """Write what a unit leaves."""
+    for name in record.files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    about = {**vars(record), "counts": vars(record.counts)}
+    (folder / key / f"{unit}.json").write_bytes(to_json(about))
+
+
 SHARD_NAMES = [f"{source}-{number}" for source in "ab" for number in range(SHARDS)]
 
 
@@ -144,12 +153,7 @@ def test_a_shard_goes_on_while_others_are_still_made(tmp_path: Path) -> None:
 def test_what_an_earlier_run_finished_is_not_done_again(tmp_path: Path) -> None:
     first = Run(tmp_path, seed=1)
     while len(first.done) < 30:
-        key, unit, record = first.step()
-        for name in record.files:
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).touch()
-        about = {**vars(record), "counts": vars(record.counts)}
-        (tmp_path / key / f"{unit}.json").write_bytes(to_json(about))
+        write(tmp_path, *first.step())
     again = Run(tmp_path, seed=2)
     states = {state.a_pass.key: state for state in again.schedule.passes}
     assert sum(state.before for state in states.values()) == 30
@@ -157,4 +161,20 @@ def test_what_an_earlier_run_finished_is_not_done_again(tmp_path: Path) -> None:
         again.step()
     assert set(again.done).isdisjoint(first.done)
     assert again.finished["card"] == ["all"]
+    assert again.finished["quantize"] == SHARD_NAMES
+
+
+def test_what_is_done_waits_too_for_what_takes_something_of_its_shard_before(tmp_path: Path) -> None:
+    """Else the shard would be let go before that has been taken."""
+    first = Run(tmp_path, seed=1)
+    while first.waiting:
+        write(tmp_path, *first.step())
+    for record in (tmp_path / "keep").glob("*.json"):
+        record.unlink()
+    again = Run(tmp_path, seed=2)
+    assert again.can() == {("keep", shard) for shard in SHARD_NAMES}
+    assert "quantize" not in again.finished
+    while again.waiting:
+        again.step()
+    assert {key for key, _ in again.done} == {"keep"}
     assert again.finished["quantize"] == SHARD_NAMES
