@@ -1,6 +1,6 @@
 # make quickstart   set up, run the main job on the embedded engines
 # make test         set up, pass the tests
-# make test-long    the tests of whole clusters: nodes killed, jobs submitted
+# make test-long    those that take minutes: clusters killed, jobs submitted, each step with any workers
 # make check        lint, format and types
 PYTHON ?= python3
 BIN := .venv/bin

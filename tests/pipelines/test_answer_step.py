@@ -227,6 +227,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return found
 
 
+@pytest.mark.long
 def test_workers_make_the_same_bytes_and_together_keep_each_limit(tmp_path: Path, undisturbed: dict[str, str]) -> None:
     """Of a model that answers one request at a time, one worker of the two asks."""
     with LoopbackChat(latency_s=0.5) as rewriter, LoopbackChat(latency_s=0.02) as answerer:

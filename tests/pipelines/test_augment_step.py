@@ -119,6 +119,7 @@ def test_rows_that_stay_clean_are_as_they_were_and_verify_is_green(done: Path) -
     assert_done(speechmill("verify", done / "run"))
 
 
+@pytest.mark.long
 def test_workers_give_the_same_bytes(done: Path, noise: Path, tmp_path: Path) -> None:
     assert_done(speechmill("run", small(tmp_path, {**AUGMENT, "noise_folder": str(noise)}), "--workers", "2"))
     assert content(tmp_path / "run") == content(done / "run")

@@ -419,6 +419,7 @@ def chats_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_ray_gives_the_bytes_of_the_plain_loop(chats_run: Path, tmp_path: Path) -> None:
     assert_done(speechmill("run", write_recipe(tmp_path, **WHOLE), "--workers", "2"))
     assert content(tmp_path / "run") == content(chats_run / "run")

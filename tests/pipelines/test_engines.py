@@ -57,6 +57,7 @@ def utterances(run: Path, step: str) -> list[dict[str, Any]]:
     return [utterance for table in tables for spoken in table["spoken"].to_pylist() for utterance in spoken]
 
 
+@pytest.mark.long
 def test_whisperspeech_speaks_the_same_with_any_workers(models: Path, tmp_path: Path) -> None:
     recipes = {n: write_recipe(tmp_path / n, **speaking(models, "whisperspeech")) for n in ("0", "2")}
     with two_threads():  # workers have one

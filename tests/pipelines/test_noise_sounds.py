@@ -155,6 +155,7 @@ def test_what_a_row_says_is_how_it_was_made(done: Path) -> None:
     assert len(seen) == 11
 
 
+@pytest.mark.long
 def test_shards_and_workers_change_no_row(done: Path, tmp_path: Path) -> None:
     (tmp_path / "recordings").symlink_to(done / "recordings")
     assert_done(speechmill("noise", recipe(tmp_path, per_shard=33), "--workers", "2"))

@@ -148,6 +148,7 @@ def rows_of(run: Path) -> list[Row]:
     return [row for path in sorted((run / "quantize").glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
 
 
+@pytest.mark.long
 def test_whispervq_gives_the_same_bytes_with_any_workers_and_respeaks_nothing(
     checkpoint: dict[str, str], tmp_path: Path
 ) -> None:

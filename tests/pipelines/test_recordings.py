@@ -230,6 +230,7 @@ def test_a_table_that_is_no_table_of_objects_says_so(tmp_path: Path) -> None:
     assert "is no JSON object" in result.stderr
 
 
+@pytest.mark.long
 def test_a_killed_read_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     (tmp_path / "one/audio").mkdir(parents=True)
     for number in range(120):

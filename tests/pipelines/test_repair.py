@@ -131,6 +131,7 @@ def rows_repaired(run: Path) -> set[str]:
     return {row["id"] for repair in noted for row in repair["rows"]}
 
 
+@pytest.mark.long
 def test_a_recipe_with_its_repairs_gives_the_same_bytes_with_two_workers(repaired: Path, tmp_path: Path) -> None:
     noted = json.loads((repaired / "repairs.json").read_bytes())["repairs"]
     assert_done(speechmill("run", write_recipe(tmp_path, **RECIPE, repairs=noted), "--workers", "2"))

@@ -149,6 +149,7 @@ def test_a_length_beyond_what_is_scored_is_an_error(tmp_path: Path) -> None:
     assert "raise score.most_tokens" in result.stderr
 
 
+@pytest.mark.long
 def test_near_duplicates_are_the_same_whatever_the_shards_and_workers(tmp_path: Path) -> None:
     """Rows of examples with planted variants: 1 shard or 9, in this process or on Ray."""
     rules = ["speakable", "length", "language", "duplicate", "near_duplicate"]

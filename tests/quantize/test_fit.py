@@ -96,6 +96,7 @@ def test_a_file_gives_its_codebook_and_metadata_back_and_has_one_spelling(tmp_pa
     assert Mel512(paths[0]).n_codes == 16
 
 
+@pytest.mark.long
 def test_the_shipped_codebook_is_remade_by_its_command(tmp_path: Path) -> None:
     """Byte for byte where versions and processor are those of the file; elsewhere nearly so.
 

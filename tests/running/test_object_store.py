@@ -466,6 +466,7 @@ def content_there(s3: S3Server, prefix: str, folder: Path) -> dict[str, str]:
     return {name: digest for name, digest in content(folder).items() if not name.startswith("lock/")}
 
 
+@pytest.mark.long
 def test_a_killed_and_resumed_run_in_a_store_has_the_bytes_of_one_in_a_folder(
     s3: S3Server, finished: Path, tmp_path: Path
 ) -> None:
@@ -548,6 +549,7 @@ def test_a_repair_is_noted_in_the_store(machines: Machines, s3: S3Server, finish
     assert [one.where for one in load_run(Path(folder.place)).repairs] == ["seconds > 20"]
 
 
+@pytest.mark.long
 def test_workers_on_ray_give_the_same_bytes(s3: S3Server, finished: Path, tmp_path: Path) -> None:
     recipe, url = write_recipe(tmp_path, report=True), f"s3://{BUCKET}/on-ray"
     result = speechmill(s3, tmp_path / "cache", "run", recipe, "--run-dir", url, "--workers", "2")

@@ -94,6 +94,7 @@ def real_prompts(folder: Path) -> Iterator[str]:
                 yield from strings(next(asked, record))
 
 
+@pytest.mark.long
 def test_no_digit_is_left_of_any_real_prompt(shared_data: Path) -> None:
     """To the 640th character: what is longer than 128 tokens is never spoken."""
     prompts = {prompt[:640] for prompt in real_prompts(shared_data / "text")}
