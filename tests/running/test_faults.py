@@ -267,7 +267,7 @@ def test_speech_that_is_removed_is_kept_for_what_was_given_up(tmp_path: Path, mo
     }
     sources = [{"name": "examples", "path": "examples/instructions.jsonl", "limit": 60}]
     path = write_recipe(tmp_path, sources=sources, **changes)
-    monkeypatch.setattr(runner, "perform_here", perform_or_give_up)
+    monkeypatch.setattr("pipelines.running.perform.perform_here", perform_or_give_up)
     run, outputs = run_once("run")
     assert sorted(runner.quarantined(outputs)) == ["quantize examples-00000", "tts.augment examples-00001"]
     assert [file.stem for file in run.glob("tts.augment/*.parquet")] == ["examples-00000"]
