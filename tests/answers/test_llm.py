@@ -439,26 +439,22 @@ def test_ctrl_c_ends_the_wait_and_what_was_answered_stays(tmp_path: Path) -> Non
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever tests before this one have put there
     try:
-        _interrupted(tmp_path)
+        with LoopbackChat(echo, lambda text, n: "hang" if text == texts(5)[4] else "good") as server:
+            llm = llm_of(server, tmp_path)
+
+            def interrupt() -> None:
+                wait_for(tmp_path, 4)
+                os.kill(os.getpid(), signal.SIGINT)
+
+            threading.Thread(target=interrupt).start()
+            started = time.monotonic()
+            with pytest.raises(KeyboardInterrupt):
+                asked(llm, *texts(5))
+            assert time.monotonic() - started < 8  # before the first timeout
+            llm.close()
+            assert stored_texts(tmp_path) == set(texts(4))
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _interrupted(tmp_path: Path) -> None:
-    with LoopbackChat(echo, lambda text, n: "hang" if text == texts(5)[4] else "good") as server:
-        llm = llm_of(server, tmp_path)
-
-        def interrupt() -> None:
-            wait_for(tmp_path, 4)
-            os.kill(os.getpid(), signal.SIGINT)
-
-        threading.Thread(target=interrupt).start()
-        started = time.monotonic()
-        with pytest.raises(KeyboardInterrupt):
-            asked(llm, *texts(5))
-        assert time.monotonic() - started < 8  # before the first timeout
-        llm.close()
-        assert stored_texts(tmp_path) == set(texts(4))
 
 
 def test_neither_asking_nor_an_error_is_told_beyond_itself(tmp_path: Path) -> None:
