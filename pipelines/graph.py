@@ -18,6 +18,9 @@ from pipelines.folders.run_folder import RunFolder, folder_at
 from pipelines.recipe import Recipe
 from pipelines.shards import QUARANTINED, Counts, DigestOfMany, Record, Staged, digest_json, read_record
 
+MANY = 1000  # inputs of a unit that shares them with others: of more, its record holds one digest
+TOGETHER = "many_inputs"  # which stands in what it is made of in the place of "inputs"
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -48,11 +51,12 @@ class Job:
     unit: Unit
     staged: Staged
     made_of: Mapping[str, Any]  # what the unit's fingerprint is the digest of
+    digests: Mapping[str, str] = field(default_factory=dict)  # of the unit's inputs
     workers: int = 1  # that may do units of the pass at once, this one among them: they share what a server allows
 
     def file(self, name: str) -> Path:
         """Return the local path of a file that an earlier pass made, by its name from the run folder."""
-        return self.staged.file(name, self.made_of.get("inputs", {}).get(name))
+        return self.staged.file(name, self.digests.get(name))
 
     def input(self, position: int = 0) -> Path:
         """Return the local path of one of the unit's inputs."""
@@ -76,6 +80,7 @@ class Outputs:
         self.looking = looking  # only a plan to look at: what is to do anyway needs no digest
         self._records: dict[str, dict[str, Record]] = {}
         self._digests: MutableMapping[str, str] = {}
+        self._many: dict[tuple[str, ...], tuple[Mapping[str, str], str]] = {}  # by the inputs that units share
 
     def of_one(self, keys: Iterable[str], key: str, unit: str, record: Record) -> Outputs:
         """Return what there would be if of some passes this unit of one of them were all that they left."""
@@ -87,6 +92,7 @@ class Outputs:
     def add(self, key: str, records: Mapping[str, Record]) -> None:
         """Add a finished pass's records, in the order of its units."""
         self._records[key] = dict(records)
+        self._many.clear()
         for record in records.values():
             for name, about in record.files.items():
                 self._digests[name] = about["digest"]
@@ -128,6 +134,25 @@ class Outputs:
         """Return the digest of a finished file."""
         return self._digests[name]
 
+    def digests(self, names: tuple[str, ...]) -> Mapping[str, str]:
+        """Return the digests of finished files by name; of many, one mapping for all units that read the same."""
+        return self._of_many(names)[0] if len(names) > MANY else {name: self.digest(name) for name in names}
+
+    def together(self, names: tuple[str, ...]) -> str:
+        """Return one digest of many finished files."""
+        return self._of_many(names)[1]
+
+    def _of_many(self, names: tuple[str, ...]) -> tuple[Mapping[str, str], str]:
+        if names not in self._many:
+            digests = {name: self.digest(name) for name in names}
+            self._many[names] = digests, together(digests)
+        return self._many[names]
+
+
+def together(digests: Mapping[str, str | None]) -> str:
+    """Return one digest of many files, of their names and their order too."""
+    return f"{digest_json(digests)} of {len(digests):,} files"
+
 
 @dataclass(frozen=True)
 class Pass:
@@ -143,6 +168,7 @@ class Pass:
     # The passes whose shard it takes as soon as that is made; it waits for the others that it needs to be finished.
     follows: Callable[[Recipe], tuple[str, ...]] = lambda recipe: ()
     last: bool = False  # it reads what all the others left
+    shares_inputs: bool = False  # whether its units read the same files, each of them all
     light: bool = False  # columns in, columns out: done in threads sooner than workers would start
     applies: Callable[[Recipe], bool] = lambda recipe: True  # whether a recipe has a use for it at all
     gpus: Callable[[Recipe], float] = lambda recipe: 0  # what each worker needs of a GPU
@@ -183,7 +209,11 @@ class Pass:
         return {
             "unit": unit.name,
             "args": dict(unit.args),
-            "inputs": {name: outputs.digest(name) for name in unit.inputs},
+            **(
+                {TOGETHER: outputs.together(unit.inputs)}
+                if self.shares_inputs and len(unit.inputs) > MANY
+                else {"inputs": {name: outputs.digest(name) for name in unit.inputs}}
+            ),
             "outside": dict(unit.outside),
         }
 
@@ -205,6 +235,7 @@ class UnitPlan:
     why: str
     made_of: Mapping[str, Any]
     record: Record | None  # what its folder holds, current or not
+    digests: Mapping[str, str] = field(default_factory=dict)  # of its inputs, where it is to be done
 
 
 @dataclass(frozen=True)
@@ -251,7 +282,8 @@ def plan_unit(recipe: Recipe, a_pass: Pass, unit: Unit, outputs: Outputs, option
     made_of = a_pass.made_of(recipe, unit, outputs, options)
     record = read_record(recipe.run_path / a_pass.record_name(unit.name))
     state, why = _state(recipe, a_pass, record, made_of)
-    return UnitPlan(unit, state, why, made_of, record)
+    digests = {} if state == "done" else outputs.digests(unit.inputs)
+    return UnitPlan(unit, state, why, made_of, record, digests)
 
 
 def _state(recipe: Recipe, a_pass: Pass, record: Record | None, made_of: Mapping[str, Any]) -> tuple[State, str]:
@@ -305,6 +337,10 @@ def differences(old: Any, new: Any, place: str = "") -> list[str]:
         return [line for lines in nested for line in lines]
     if old == new:
         return []
+    if place == "inputs":
+        return []  # listed on one side alone
+    if place == TOGETHER:
+        return [f"inputs: {old or 'one by one'} -> {new or 'one by one'}"]
     if place.startswith(("inputs.", "outside.")):
         return [f"{place.partition('.')[2]} changed"]
     return [f"{place.removeprefix('options.')}: {_short(old)} -> {_short(new)}"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pipelines.graph import Unit
@@ -26,6 +26,7 @@ class Needs:
 class Order:
     """One unit of work as a worker gets it.
 
+    digests:  of the unit's inputs
     token:    of the lock, so that a worker of a dead driver commits nothing
     least:    workers that its pass keeps while there is work for it to come
     most:     workers that may do units of its pass at once; None: as many as there are
@@ -45,6 +46,7 @@ class Order:
     workers: int = 1
     asks: bool = False
     priority: int = 0
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 class Tell(Protocol):

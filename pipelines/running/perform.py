@@ -106,7 +106,7 @@ def perform(order: Order) -> Record:
     started, busy = time.monotonic(), clock()
     try:
         with naming(order), writing(run_dir), GpuWatch(order.needs.gpus) as gpus:
-            outcome = a_pass.run(Job(order.recipe, order.unit, staged, order.made_of, order.workers))
+            outcome = a_pass.run(Job(order.recipe, order.unit, staged, order.made_of, order.digests, order.workers))
             cost = {
                 "seconds": round(time.monotonic() - started, 3),
                 "cpu_seconds": round(clock() - busy, 3),

@@ -70,7 +70,7 @@ def quarantine(order: Order, why: str) -> Record:
     rows_of, facts_of = GIVES_UP[key]
     folder = open_run_folder(order.recipe).path
     staged = Staged(folder, lambda: holds_lock(folder, order.token))
-    job = Job(order.recipe, order.unit, staged, order.made_of, order.workers)
+    job = Job(order.recipe, order.unit, staged, order.made_of, order.digests, order.workers)
     started = time.monotonic()
     try:
         with naming(order), writing(folder):

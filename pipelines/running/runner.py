@@ -132,6 +132,7 @@ def run(
                 workers=min(limits),
                 asks=allowed is not None,
                 priority=ranks[a_pass.key],
+                digests=planned.digests,
             )
 
         while True:

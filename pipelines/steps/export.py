@@ -235,6 +235,7 @@ PASS = Pass(
     options=lambda recipe: {},
     units=_gather_units,
     run=_gather,
+    shares_inputs=True,
 )
 AUDIO_PASS = Pass(
     key="export.audio",

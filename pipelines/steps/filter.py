@@ -126,7 +126,7 @@ def _run(job: Job) -> Outcome:
     table = read_table(job.input(), columns=columns)
     reject = rejects(_scores(job, shard, table), job.recipe.filter.rules)
     found = [name for name in job.unit.inputs if name.startswith(("filter.duplicates/", "filter.near_duplicates/"))]
-    digests = tuple(job.made_of["inputs"][name] for name in found)
+    digests = tuple(job.digests[name] for name in found)
     rules = tuple(name.partition("/")[0].removesuffix("s") for name in found)
     again = _superfluous(tuple(map(job.file, found)), rules, digests).get(shard, _NONE)
     reject = reject.scatter(again["row"], again["reject"])

@@ -113,7 +113,7 @@ def _read_families(path: Path, digest: str) -> tuple[NDArray[np.int64], NDArray[
 def _gather_members(job: Job) -> Outcome:
     """Write a shard's rows that share buckets, a row group for each part."""
     start, rows = job.unit.args["start"], job.unit.rows
-    position, part = _read_families(job.input(1), job.made_of["inputs"][FAMILIES_FILE])
+    position, part = _read_families(job.input(1), job.digests[FAMILIES_FILE])
     mine = slice(*np.searchsorted(position, [start, start + rows]))
     members = pl.DataFrame({"position": position[mine], "part": part[mine]})
     texts = pl.read_parquet(job.input(), columns=["source", "id", "normalised"])
@@ -238,7 +238,15 @@ SIGNATURES = Pass(
     one_to_one=True,
     follows=lambda recipe: (recipe.scored_by,),
 )
-BUCKETS = Pass("score.buckets", (*SCORED_BY, "score.signatures"), 1, _no_options, _bucket_units, _fill_buckets)
+BUCKETS = Pass(
+    key="score.buckets",
+    needs=(*SCORED_BY, "score.signatures"),
+    version=1,
+    options=_no_options,
+    units=_bucket_units,
+    run=_fill_buckets,
+    shares_inputs=True,
+)
 FAMILIES = Pass("score.families", (*SCORED_BY, "score.buckets"), 1, _no_options, _family_units, _divide)
 MEMBERS = Pass("score.members", (*SCORED_BY, "score.families"), 1, _no_options, _member_units, _gather_members)
 PASS = Pass(
@@ -249,4 +257,5 @@ PASS = Pass(
     units=_units,
     run=_find,
     light=True,
+    shares_inputs=True,
 )

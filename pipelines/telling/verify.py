@@ -17,11 +17,13 @@ import pyarrow.parquet as pq
 
 from pipelines.chats import opening
 from pipelines.errors import UserError
+from pipelines.graph import TOGETHER, Outputs, together
 from pipelines.mixture import quotas
 from pipelines.recipe import KEPT_BY, SCORED_BY, Recipe, parse_recipe
 from pipelines.row import Message, Row, reason_of, user_turns
 from pipelines.rowwise import read_rows
 from pipelines.shards import Counts, Record, digest_file, digest_json, read_record, read_table
+from pipelines.steps import BY_KEY
 from pipelines.steps.augment import FOLDER as AUGMENT
 from pipelines.steps.augment import speech_shards
 from pipelines.steps.mix import chosen_file
@@ -156,10 +158,24 @@ def _strangers(run: Run) -> Checks:
 def _provenance(run: Run) -> Checks:
     records = [record for units in run.records.values() for record in units.values()]
     digests = {name: about["digest"] for record in records for name, about in record.files.items()}
-    for record in records:
-        for name, digest in record.made_of["inputs"].items():
-            made = f"{record.made_of['pass']}/{record.made_of['unit']}"
-            yield _unless(digests.get(name) == digest, f"{made} was made of another {name}")
+    for key, units in run.records.items():
+        shared = _shared_inputs(run, key) if any(TOGETHER in record.made_of for record in units.values()) else {}
+        for unit, record in units.items():
+            if TOGETHER in record.made_of:
+                there = together({name: digests.get(name) for name in shared.get(unit, ())})
+                yield _unless(there == record.made_of[TOGETHER], f"{key}/{unit} was made of other files than {there}")
+                continue
+            for name, digest in record.made_of["inputs"].items():
+                yield _unless(digests.get(name) == digest, f"{key}/{unit} was made of another {name}")
+
+
+def _shared_inputs(run: Run, key: str) -> dict[str, tuple[str, ...]]:
+    """Return the names of the files that the units of a pass read, where their records hold one digest of them."""
+    outputs = Outputs()
+    for before in BY_KEY:
+        if before in run.records:
+            outputs.add(before, run.records[before])
+    return {unit.name: unit.inputs for unit in BY_KEY[key].units(run.recipe, outputs)}
 
 
 def _conservation(run: Run) -> Checks:

@@ -39,7 +39,7 @@ def do(key: str, recipe: Recipe, files: dict[str, pa.Table], workers: int = 1) -
         pq.write_table(table, recipe.run_path / name)
     unit = Unit(Path(next(iter(files))).stem, tuple(files), sum(table.num_rows for table in files.values()))
     staged = Staged(recipe.run_path)
-    outcome = BY_KEY[key].run(Job(recipe, unit, staged, {}, workers))
+    outcome = BY_KEY[key].run(Job(recipe, unit, staged, {}, workers=workers))
     staged.commit(f"{key}/{unit.name}.json", {}, outcome.counts, outcome.facts, {}, outcome.files)
     assert read_record(recipe.run_path / key / f"{unit.name}.json") is not None
     return outcome
