@@ -5,6 +5,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+import numpy as np
+
 _KEY_BYTES = 16
 
 # NFKC would turn 5² into 52 and 2½ into 21⁄2; apostrophes and minus signs have many shapes.
@@ -46,7 +48,9 @@ _LOWER = bytes.maketrans(bytes(range(65, 91)) + b"\x1c\x1d\x1e\x1f", bytes(range
 _APOSTROPHES = b"'`"
 _HIGH = bytes(byte | 128 for byte in range(256))
 _FOLDED = b'\t\n\v\f\r.,;:!?"()[]{}-_'
-_UNMARKED = bytes(32 if byte in _FOLDED else byte & 127 for byte in range(256))
+_BETWEEN = b"\xc1"  # two texts: no byte of one, marked or not, and to `_MARKED` as strange as the end of a text
+_SPACE, _LINE_END = b" \n"
+_UNMARKED = bytes(_SPACE if b in _FOLDED else _LINE_END if b in _BETWEEN else b & 127 for b in range(256))
 
 
 def normalise(text: str) -> str:
@@ -61,18 +65,23 @@ def normalise(text: str) -> str:
     >>> [normalise(t) for t in ("C#", "C++", "C", "-5", "5", "1.5", "15")]
     ['c#', 'c++', 'c', '- 5', '5', '1.5', '15']
     """
-    shaped = text if text.isascii() else _SHAPED.sub(lambda match: match[0].translate(_BEFORE_NFKC), text)
-    if shaped.isascii():
-        return _normalise_ascii(shaped)
-    folded = unicodedata.normalize("NFKC", shaped).casefold()
+    return normalise_all([text])[0]
+
+
+def _normalise_beyond_ascii(text: str) -> str:
+    folded = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(_MEANING.findall(_THOUSANDS.sub("", folded)))
 
 
-def _normalise_ascii(text: str) -> str:
-    line = text.encode().translate(_LOWER, _APOSTROPHES)
-    if b"," in line:
-        line = _ASCII_THOUSANDS.sub(b"", line)
-    return b" ".join(_MARKED.sub(_mark, line).translate(_UNMARKED).split()).decode()
+def _normalise_ascii(texts: Sequence[str]) -> list[str]:
+    """Normalise ASCII texts, all of them as one line of bytes."""
+    line = _BETWEEN.join([text.encode() for text in texts]).translate(_LOWER, _APOSTROPHES)
+    line = _MARKED.sub(_mark, _ASCII_THOUSANDS.sub(b"", line)).translate(_UNMARKED)
+    letters = np.frombuffer(b"\n" + line + b"\n", np.uint8)
+    space, line_end = letters == _SPACE, letters == _LINE_END
+    letters = letters[:-1][~(space[:-1] & (space | line_end)[1:])]  # of each run of spaces one is left,
+    letters = letters[1:][~((letters[1:] == _SPACE) & (letters[:-1] == _LINE_END))]  # and none at the start
+    return letters.tobytes().decode().split("\n")
 
 
 def _mark(match: re.Match[bytes]) -> bytes:
@@ -87,7 +96,11 @@ def normalise_all(texts: Sequence[str]) -> list[str]:
     >>> normalise_all(["What is  AI ?", "C++!"])
     ['what is ai', 'c++']
     """
-    return list(map(normalise, texts))
+    shaped = [
+        text if text.isascii() else _SHAPED.sub(lambda match: match[0].translate(_BEFORE_NFKC), text) for text in texts
+    ]
+    plain = iter(_normalise_ascii([text for text in shaped if text.isascii()]))
+    return [next(plain) if text.isascii() else _normalise_beyond_ascii(text) for text in shaped]
 
 
 def key_of(normalised: str) -> str:

@@ -69,8 +69,11 @@ def largest_of(values: Sequence[float], row: NDArray[np.int64], n_rows: int) -> 
 
 def joined(texts: Sequence[str], row: NDArray[np.int64], join: Callable[[list[str]], str]) -> dict[int, str]:
     """Return row -> its texts made one."""
+    rows = row.tolist()
+    if len(single := dict(zip(rows, texts, strict=True))) == len(rows):
+        return single
     by_row: dict[int, list[str]] = {}
-    for text, at in zip(texts, row.tolist(), strict=True):
+    for text, at in zip(texts, rows, strict=True):
         by_row.setdefault(at, []).append(text)
     return {at: said[0] if len(said) == 1 else join(said) for at, said in by_row.items()}
 
