@@ -168,6 +168,7 @@ class Pass:
     # The passes whose shard it takes as soon as that is made; it waits for the others that it needs to be finished.
     follows: Callable[[Recipe], tuple[str, ...]] = lambda recipe: ()
     last: bool = False  # it reads what all the others left
+    in_parts: bool = False  # whether a unit commits its shards one by one, as `pipelines.parts` does
     shares_inputs: bool = False  # whether its units read the same files, each of them all
     light: bool = False  # columns in, columns out: done in threads sooner than workers would start
     applies: Callable[[Recipe], bool] = lambda recipe: True  # whether a recipe has a use for it at all

@@ -1,17 +1,29 @@
-"""A source read part by part: one worker reads it in order, and a killed run goes on after its last part."""
+"""A source read part by part: one worker reads it in order, and a killed run goes on after its last part.
+
+What follows takes the rows of each part as soon as that is committed: its record lies in the run folder, where the
+driver looks for it.
+"""
 
 from __future__ import annotations
 
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 from pipelines.errors import UserError
 from pipelines.folders.run_folder import RunFolder
-from pipelines.graph import Job, Outcome, Outputs, Unit
+from pipelines.graph import Job, Outcome, Outputs, Unit, UnitPlan
 from pipelines.options import Source
 from pipelines.recipe import Recipe
 from pipelines.row import REJECTED_RECORD, ROW
 from pipelines.shards import Counts, Record, RowWriter, Staged, digest_json, read_record, row_writer
 from pipelines.sources import source_digests
+
+LOOK_SECONDS = 0.2  # between two looks for new parts,
+LOOK_SECONDS_STORE = 2.0  # and in an object store, where each look is a request to pay for
+LOOK_SHARE = 0.25  # of that time, which a look may take: the driver has workers to wait for
 
 
 class Reader(Protocol):
@@ -71,7 +83,7 @@ def read_in_parts(job: Job, folder: str, rows_per_group: int, open_reader: Open)
     before = where.record(f"{folder}/{source.name}.json")
     if before is not None and before.fingerprint != fingerprint:
         where.remove([f"{folder}/{source.name}.json"])  # it must not vouch for parts that are about to change
-    parts = _finished_parts(where, folder, source.name, fingerprint)
+    parts = _finished_parts(where.record, where, folder, source.name, fingerprint)
     position = parts[-1].facts["position"] if parts else 0
     passed = parts[-1].facts["passed"] if parts else 0
     reader = open_reader(job.recipe, source, position, passed)
@@ -88,7 +100,7 @@ def read_in_parts(job: Job, folder: str, rows_per_group: int, open_reader: Open)
                 "said": reader.said,
                 "shards": {name: counts.rows_kept},
             }
-            parts.append(staged.commit(f"{folder}/parts/{name}.json", job.made_of, counts, facts, {}))
+            parts.append(staged.commit(_part_name(folder, source.name, len(parts)), job.made_of, counts, facts, {}))
         finally:
             staged.discard()
     return _outcome(job, folder, source, parts)
@@ -111,11 +123,81 @@ def _outcome(job: Job, folder: str, source: Source, parts: list[Record]) -> Outc
     return Outcome(counts, facts, files)
 
 
-def _finished_parts(where: RunFolder, folder: str, source: str, fingerprint: str) -> list[Record]:
-    """Return the parts, from the first on, that an earlier run of the same unit committed."""
+def _part_name(folder: str, source: str, number: int) -> str:
+    return f"{folder}/parts/{source}-{number:05d}.json"
+
+
+def _finished_parts(
+    record: Callable[[str], Record | None], where: RunFolder, folder: str, source: str, fingerprint: str
+) -> list[Record]:
+    """Return the parts, from the first on, that an earlier run of the same unit committed; `record` reads them."""
     parts: list[Record] = []
     while True:
-        part = where.record(f"{folder}/parts/{source}-{len(parts):05d}.json")
+        part = record(_part_name(folder, source, len(parts)))
         if part is None or part.fingerprint != fingerprint or where.missing(part):
             return parts
         parts.append(part)
+
+
+@dataclass
+class _Reading:
+    """A unit at work: what its parts' fingerprint is, those that it began with, and how many were seen."""
+
+    fingerprint: str
+    before: list[Record]
+    seen: int = 0
+
+
+class PartsAtWork:
+    """Finds the parts that units at work have committed, for the driver; each of them once."""
+
+    def __init__(self, where: RunFolder) -> None:
+        self._where = where
+        self._seconds = LOOK_SECONDS_STORE if where.copy else LOOK_SECONDS
+        self._looked = -self._seconds
+        self._units: dict[tuple[str, str], _Reading] = {}
+
+    def begin(self, key: str, planned: UnitPlan) -> None:
+        """Take in that a unit is about to be given out.
+
+        Records behind the last part that its work will go on after are removed: whatever appears there is new, and of
+        the unit as it is now.
+        """
+        where, source, fingerprint = self._where, planned.unit.name, digest_json(planned.made_of)
+        # The driver's copy of the JSON is as new as what an earlier run left.
+        before = _finished_parts(lambda name: read_record(where.path / name), where, key, source, fingerprint)
+        kept = {_part_name(key, source, number) for number in range(len(before))}
+        ours = re.compile(rf"{re.escape(source)}-\d{{5,}}\.json")
+        names = [path.name for path in (where.path / key / "parts").glob("*.json") if ours.fullmatch(path.name)]
+        where.remove({f"{key}/parts/{name}" for name in names} - kept)
+        self._units[key, source] = _Reading(fingerprint, before)
+
+    def end(self, key: str, unit: str) -> None:
+        """Take in that a unit is done: its own record tells of all its parts."""
+        self._units.pop((key, unit), None)
+
+    def look(self) -> Iterator[tuple[str, str, Record]]:
+        """Yield the pass, the unit and the record of parts that are new, now and then; at other times nothing."""
+        began = time.monotonic()
+        if began - self._looked < self._seconds:
+            return
+        for (key, unit), reading in list(self._units.items()):
+            while (part := self._next(key, unit, reading)) is not None:
+                reading.seen += 1
+                yield key, unit, part
+                if time.monotonic() - began > LOOK_SHARE * self._seconds:
+                    break
+            self._units[key, unit] = self._units.pop((key, unit))  # the others first the next time
+            if time.monotonic() - began > LOOK_SHARE * self._seconds:
+                break
+        self._looked = time.monotonic()
+
+    def _next(self, key: str, unit: str, reading: _Reading) -> Record | None:
+        if reading.seen < len(reading.before):
+            return reading.before[reading.seen]
+        name = _part_name(key, unit, reading.seen)
+        part = self._where.record(name)
+        if part is None or part.fingerprint != reading.fingerprint:
+            return None
+        self._where.note(name, part)
+        return part

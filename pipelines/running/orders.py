@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -56,6 +56,10 @@ class Tell(Protocol):
         """Take an event of a kind, with fields of plain values."""
 
 
+def nothing() -> None:
+    """Do nothing while an order is performed."""
+
+
 class Executor(Protocol):
     """Performs orders of several passes, in any order. Tells shard_given and shard_done of each."""
 
@@ -66,5 +70,9 @@ class Executor(Protocol):
     def submit(self, order: Order) -> None:
         """Take an order; return at once."""
 
-    def wait(self) -> tuple[Order, Record]:
-        """Return an order that is done, with its record. Raises what ends the run."""
+    def wait(self, look: Callable[[], object] = nothing) -> tuple[Order, Record]:
+        """Return an order that is done, with its record. Raises what ends the run.
+
+        Args:
+            look: called now and then while nothing is done; it may submit orders.
+        """

@@ -7,7 +7,7 @@ import heapq
 import os
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +19,7 @@ from pipelines.folders.lock import holds_lock
 from pipelines.folders.run_folder import open_run_folder
 from pipelines.graph import Job
 from pipelines.running.gpus import GpuWatch
-from pipelines.running.orders import LOOK_SECONDS, Order, Tell
+from pipelines.running.orders import LOOK_SECONDS, Order, Tell, nothing
 from pipelines.shards import Record, Staged
 
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
@@ -42,7 +42,7 @@ class InThisProcess:
         heapq.heappush(self._queue, (-order.priority, self._count, order))
         self._count += 1
 
-    def wait(self) -> tuple[Order, Record]:
+    def wait(self, look: Callable[[], object] = nothing) -> tuple[Order, Record]:
         """Perform the order of the highest priority, the first of several."""
         *_, order = heapq.heappop(self._queue)
         return order, perform_here(order, self._tell)
@@ -61,10 +61,10 @@ class InThreads:
         """Take an order."""
         self._waiting[self._pool.submit(perform_here, order, self._tell)] = order
 
-    def wait(self) -> tuple[Order, Record]:
+    def wait(self, look: Callable[[], object] = nothing) -> tuple[Order, Record]:
         """Return the next order that is done."""
         while not (done := wait(self._waiting, LOOK_SECONDS, FIRST_COMPLETED).done):
-            pass
+            look()
         future = done.pop()
         return self._waiting.pop(future), future.result()
 

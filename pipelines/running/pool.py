@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pipelines.errors import RunError, UserError
 from pipelines.recipe import Recipe
 from pipelines.running.hired import Cluster, Died, Done, Event, Failed, Node, Ready
-from pipelines.running.orders import LOOK_SECONDS, Needs, Order, Tell
+from pipelines.running.orders import LOOK_SECONDS, Needs, Order, Tell, nothing
 from pipelines.running.perform import told_of
 from pipelines.running.quarantine import can_quarantine
 from pipelines.running.room import Changes, Demand, Kind, Room, Standing, balance
@@ -120,9 +120,10 @@ class Pool:
         queue.last = self._cluster.now()
         self._balanced.needed = True
 
-    def wait(self) -> tuple[Order, Record]:
+    def wait(self, look: Callable[[], object] = nothing) -> tuple[Order, Record]:
         """Return an order that is done, with its record. Raises RunError or UserError where the run cannot go on."""
         while True:
+            look()
             self._give_out()
             if self._finished:
                 return self._finished.popleft()

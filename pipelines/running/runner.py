@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 
@@ -13,6 +13,7 @@ from pipelines.errors import Quarantined, exit_code
 from pipelines.folders.lock import lock_run
 from pipelines.folders.run_folder import RunFolder, open_run_folder
 from pipelines.graph import Outputs, Pass, UnitPlan
+from pipelines.parts import PartsAtWork
 from pipelines.recipe import Recipe
 from pipelines.running.events import Events
 from pipelines.running.orders import Executor, Needs, Order, Tell
@@ -73,14 +74,14 @@ class _Hands:
         else:
             self._in_workers += 1
 
-    def wait(self) -> tuple[Order, Record]:
-        """Return an order that is done, with its record."""
+    def wait(self, look: Callable[[], object]) -> tuple[Order, Record]:
+        """Return an order that is done, with its record; `look` is called now and then meanwhile."""
         if self._threads is not None and self._in_threads:  # they take no time
             self._in_threads -= 1
-            return self._threads.wait()
+            return self._threads.wait(look)
         assert self._workers is not None, "something is busy"
         self._in_workers -= 1
-        return self._workers.wait()
+        return self._workers.wait(look)
 
     def _of(self, light: bool) -> Executor:
         if light and self._workers is None:
@@ -118,6 +119,7 @@ def run(
         hands = _Hands(execute, stack, tell)
         finisher = _Finisher(recipe, passes, folder, progress, tell)
         schedule = Schedule(recipe, passes, finisher.finish)
+        parts = PartsAtWork(folder)
 
         def order_of(state: PassAtWork, planned: UnitPlan) -> Order:
             a_pass = state.a_pass
@@ -135,13 +137,24 @@ def run(
                 digests=planned.digests,
             )
 
-        while True:
+        def give_out() -> None:
             for state, planned in schedule.ready():
+                if state.a_pass.in_parts:
+                    parts.begin(state.a_pass.key, planned)
                 hands.submit(order_of(state, planned), threads and state.a_pass.light)
             finisher.tell(schedule.passes)
+
+        def look() -> None:
+            for part in parts.look():
+                schedule.part(*part)
+                give_out()
+
+        while True:
+            give_out()
             if not hands.busy:
                 break
-            order, record = hands.wait()
+            order, record = hands.wait(look)
+            parts.end(order.key, order.unit.name)
             finisher.take(order, record)
             schedule.done(order.key, order.unit.name, record)
         end.code = exit_code(Quarantined()) if quarantined(schedule.outputs) else 0
@@ -191,15 +204,20 @@ class _Finisher:
     def tell(self, passes: Iterable[PassAtWork]) -> None:
         """Tell what is known of the passes at work; of one that follows others, how much there will be as it looks."""
         foreseen: dict[str, int] = {}  # units of a pass
+        grows: set[str] = set()  # passes whose sources are being read: nobody knows yet how much there will be
         for state in passes:
             key, to_do = state.a_pass.key, state.units - state.before
             units = state.units if state.whole else max(state.units, sum(foreseen[key] for key in state.follows))
             foreseen[key] = units
-            known = (units, state.before, state.units, state.whole)
+            growing = bool(grows.intersection(state.follows))
+            if growing or state.parts:
+                grows.add(key)
+            rows = state.rows if units == state.units else state.rows * (units - state.before) // max(to_do, 1)
+            rows = 0 if growing else rows
+            known = (units, state.before, rows, state.whole)
             if not state.units or self._known.get(key) == known:
                 continue
             self._known[key] = known
-            rows = state.rows if units == state.units else state.rows * (units - state.before) // max(to_do, 1)
             self._progress.expect(key, units, state.before, rows)
             if to_do:
                 self._began.setdefault(key, time.monotonic())

@@ -1,8 +1,9 @@
 """Which units can be done now: passes as a graph, several of them at work at once, some shard by shard.
 
 A pass begins when what it needs is finished. One that follows another takes each shard as soon as that is made, so
-that speaking and quantizing go on at the same time. Whatever the order, a unit is made of the same files, and a
-manifest lists its units in the order of the plan: the bytes do not tell how it went.
+that speaking and quantizing go on at the same time; where a unit makes many shards, part by part, as a source does that
+is read, it takes those of each part. Whatever the order, a unit is made of the same files, and a manifest lists its
+units in the order of the plan: the bytes do not tell how it went.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class PassAtWork:
     """How far a pass is.
 
     made:   records of the units that are done, in any order
+    parts:  of units at work, records of what they have committed so far
     before: how many of them an earlier run had done
     units:  how many are known so far; all of them when `whole`
     rows:   that the units to be done will read
@@ -37,6 +39,7 @@ class PassAtWork:
     before: int = 0
     rows: int = 0
     made: dict[str, Record] = field(default_factory=dict)
+    parts: dict[str, list[Record]] = field(default_factory=dict)
 
 
 Finish = Callable[[PassAtWork, dict[str, Record], Outputs], None]
@@ -81,6 +84,12 @@ class Schedule:
         self._made(state, unit, record)
         self._end(state)
 
+    def part(self, key: str, unit: str, record: Record) -> None:
+        """Take in that a unit at work has committed a part of its shards: what follows need not wait for the rest."""
+        state, record = self._at_work[key], replace(record, made_of={})
+        state.parts.setdefault(unit, []).append(record)
+        self._follow_on(key, unit, record)
+
     def _add(self, a_pass: Pass) -> None:
         applies = a_pass.applies(self._recipe)
         follows = tuple(key for key in a_pass.follows(self._recipe) if key in self._at_work) if applies else ()
@@ -110,14 +119,16 @@ class Schedule:
             state.options = state.a_pass.options(self._recipe)
             if state.follows:
                 for key in state.follows:
-                    for unit, record in list(self._at_work[key].made.items()):
+                    followed = self._at_work[key]
+                    parts = [(unit, part) for unit, records in followed.parts.items() for part in records]
+                    for unit, record in [*followed.made.items(), *parts]:
                         self._follow(state, key, unit, record)
             else:
                 self._plan(state, state.a_pass.units(self._recipe, self.outputs), self.outputs)
         self._end(state)
 
     def _follow(self, state: PassAtWork, key: str, unit: str, record: Record) -> None:
-        """Plan the units of a pass that are made of one unit of a pass that it follows."""
+        """Plan the units of a pass that are made of one unit of a pass that it follows, or of a part of it."""
         view = self.outputs.of_one(state.follows, key, unit, record)
         self._plan(state, state.a_pass.units(self._recipe, view), view)
 
@@ -153,9 +164,13 @@ class Schedule:
             if held in self._held and self._is_due(other, unit):
                 self._give(other, self._held.pop(held))
                 self._end(other)
+        self._follow_on(key, unit, _rest(state.made[unit], state.parts.pop(unit, ())))
+
+    def _follow_on(self, key: str, unit: str, record: Record) -> None:
+        """Plan what follows from one unit of a pass, or from a part of it."""
         for follower in self._followers.get(key, ()):
             if follower.begun:
-                self._follow(follower, key, unit, state.made[unit])
+                self._follow(follower, key, unit, record)
 
     def _end(self, state: PassAtWork) -> None:
         """Finish a pass if all its units are done, and begin what waited for it."""
@@ -176,3 +191,13 @@ class Schedule:
         for other in self._at_work.values():
             if state.a_pass.key in other.waits:
                 self._begin(other)
+
+
+def _rest(whole: Record, parts: Sequence[Record]) -> Record:
+    """Return the record of a unit without the shards of its parts."""
+    taken = {name for part in parts for name in part.facts["shards"]}
+    if not taken:
+        return whole
+    shards = whole.facts["shards"]
+    assert taken <= shards.keys(), "a unit has the shards of all its parts"
+    return replace(whole, facts={**whole.facts, "shards": {n: rows for n, rows in shards.items() if n not in taken}})

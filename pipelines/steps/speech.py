@@ -119,4 +119,5 @@ PASS = Pass(
     options=lambda recipe: recipe.read.model_dump(mode="json"),
     units=_units,
     run=_run,
+    in_parts=True,
 )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +65,21 @@ def record_of(key: str, unit: str, made_of: Mapping[str, Any]) -> Record:
     return Record(digest_json(made_of), made_of, Counts(1, 1), files, {"shards": dict.fromkeys(names, 1)}, {})
 
 
+def part_of(source: str, number: int, made_of: Mapping[str, Any]) -> Record:
+    """Return the record of one of a source's parts, which has one of its shards."""
+    whole, name = record_of("read", source, made_of), f"{source}-{number}"
+    files = {path: about for path, about in whole.files.items() if path == f"read/{name}.parquet"}
+    return replace(whole, files=files, facts={"shards": {name: 1}})
+
+
 class Run:
     """Takes what can be done in an order drawn from a seed, and notes what happened."""
 
-    def __init__(self, folder: Path, seed: int = 0) -> None:
+    def __init__(self, folder: Path, seed: int = 0, graph: Sequence[Pass] | None = None) -> None:
         self.finished: dict[str, list[str]] = {}
         self.done: list[tuple[str, str]] = []
         self._draw = random.Random(seed)
-        self.schedule = Schedule(recipe_in(folder), passes(), self._finish)
+        self.schedule = Schedule(recipe_in(folder), graph or passes(), self._finish)
         self.waiting = [(state.a_pass.key, planned) for state, planned in self.schedule.ready()]
 
     def _finish(self, state: PassAtWork, records: dict[str, Record], outputs: Outputs) -> None:
@@ -94,6 +102,12 @@ class Run:
         (found,) = [one for one in self.waiting if (one[0], one[1].unit.name) == (key, unit)]
         self.waiting.remove(found)
         self.end(key, unit, record_of(key, unit, found[1].made_of))
+
+    def part(self, source: str, number: int) -> None:
+        """Commit the next part of a source that is being read."""
+        (found,) = [planned for key, planned in self.waiting if (key, planned.unit.name) == ("read", source)]
+        self.schedule.part("read", source, part_of(source, number, found.made_of))
+        self.waiting += [(state.a_pass.key, planned) for state, planned in self.schedule.ready()]
 
     def can(self) -> set[tuple[str, str]]:
         return {(key, planned.unit.name) for key, planned in self.waiting}
@@ -148,6 +162,71 @@ def test_a_shard_goes_on_while_others_are_still_made(tmp_path: Path) -> None:
     run.take("keep", "b-3")
     assert ("quantize", "b-3") in run.can()
     assert "tts" not in run.finished
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_parts_of_sources_change_nothing_but_when_what_follows_begins(seed: int, tmp_path_factory: Any) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    undisturbed, run, draw = Run(folder), Run(folder, seed), random.Random(seed)
+    committed = {"a": 0, "b": 0}
+    while run.waiting:
+        reading = [unit for key, unit in run.can() if key == "read" and committed[unit] < SHARDS]
+        if reading and draw.random() < 0.7:
+            source = draw.choice(sorted(reading))
+            run.part(source, committed[source])
+            committed[source] += 1
+        else:
+            run.step()
+    while undisturbed.waiting:
+        undisturbed.step()
+    assert sorted(run.done) == sorted(undisturbed.done)
+    assert run.finished == undisturbed.finished
+    assert {state.a_pass.key: (state.units, state.rows) for state in run.schedule.passes} == {
+        state.a_pass.key: (state.units, state.rows) for state in undisturbed.schedule.passes
+    }
+
+
+def test_a_part_goes_on_while_its_source_is_still_read(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.part("a", 0)
+    run.part("a", 1)
+    assert {unit for key, unit in run.can() if key == "score"} == {"a-0", "a-1"}
+    run.take("score", "a-0")
+    run.take("index", "index")
+    assert ("hits", "a-0") in run.can()
+    states = {state.a_pass.key: state for state in run.schedule.passes}
+    assert (states["read"].made, states["score"].units, states["score"].whole) == ({}, 2, False)
+    run.take("read", "a")
+    assert sorted(unit for key, unit in run.can() if key == "score") == ["a-1", "a-2", "a-3", "a-4"]
+    assert "read" not in run.finished
+
+
+def test_what_begins_late_takes_the_parts_that_are_there(tmp_path: Path) -> None:
+    """hits, if it followed the sources themselves: it begins when the index is made."""
+    graph = passes()
+    position = [each.key for each in graph].index("hits")
+    graph[position] = a_pass("hits", ("read", "index"), shard_units("read"), follows=lambda recipe: ("read",))
+    run = Run(tmp_path, graph=graph)
+    run.part("a", 0)
+    assert not any(key == "hits" for key, _ in run.can())
+    run.take("index", "index")
+    assert {unit for key, unit in run.can() if key == "hits"} == {"a-0"}
+    run.part("a", 1)
+    run.take("read", "a")
+    assert sorted(unit for key, unit in run.can() if key == "hits") == [f"a-{number}" for number in range(SHARDS)]
+
+
+def test_what_an_earlier_run_made_of_a_part_is_not_done_again(tmp_path: Path) -> None:
+    first = Run(tmp_path)
+    first.part("a", 0)
+    (planned,) = [planned for key, planned in first.waiting if key == "score"]
+    write(tmp_path, "score", "a-0", record_of("score", "a-0", planned.made_of))
+    again = Run(tmp_path)
+    again.part("a", 0)
+    assert not any(key == "score" for key, _ in again.can())
+    again.take("index", "index")
+    assert ("hits", "a-0") in again.can()
 
 
 def test_what_an_earlier_run_finished_is_not_done_again(tmp_path: Path) -> None:
