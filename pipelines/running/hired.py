@@ -62,7 +62,7 @@ class Failed:
 Event = Ready | Done | Died | Failed
 
 
-class Cluster(Protocol):
+class Fleet(Protocol):
     """What starts and ends workers. Nothing of it waits, but `next`."""
 
     def now(self) -> float:

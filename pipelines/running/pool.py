@@ -1,6 +1,6 @@
 """A pool of workers of several kinds that grows and shrinks with what waits, and goes on when workers die.
 
-It knows no Ray: what starts workers, and tells what becomes of them, is a `Cluster`.
+It knows no Ray: what starts workers, and tells what becomes of them, is a `Fleet`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pipelines.errors import RunError, UserError
 from pipelines.recipe import Recipe
-from pipelines.running.hired import Cluster, Died, Done, Event, Failed, Node, Ready
+from pipelines.running.hired import Died, Done, Event, Failed, Fleet, Node, Ready
 from pipelines.running.orders import LOOK_SECONDS, Needs, Order, Tell, nothing
 from pipelines.running.perform import told_of
 from pipelines.running.quarantine import can_quarantine
@@ -86,7 +86,7 @@ class _Balance:
 class Pool:
     """Performs orders, as `runner.Executor` says."""
 
-    def __init__(self, cluster: Cluster, tell: Tell, most: int | None, times: Times = USUAL) -> None:
+    def __init__(self, cluster: Fleet, tell: Tell, most: int | None, times: Times = USUAL) -> None:
         """Take over a cluster.
 
         Args:
@@ -293,7 +293,8 @@ class Pool:
             elif worker.node and worker.task is None and self._is_spare(worker, now):
                 self._end(worker, "nothing to do")
         if now - self._moved > self._times.settled:
-            ours = sum(worker.kind.needs.cpus for worker in self._workers.values() if worker.node)
+            # Those that start hold their CPUs already. So what is free for us is what Ray says is free.
+            ours = sum(worker.kind.needs.cpus for worker in self._workers.values() if not worker.pending)
             self._others = max(self._total_cpus() - self._cluster.free_cpus() - ours, 0.0)
         self._reissue(now)
         self._balanced.needed = True

@@ -151,7 +151,7 @@ def brought() -> dict[str, Any]:
 
 
 class _RayCluster:
-    """Workers as actors of the cluster that this process has joined; `pool.Cluster` says what it does."""
+    """Workers as actors of the cluster that this process has joined; `hired.Fleet` says what it does."""
 
     def __init__(self, work: Work) -> None:
         self._work = work

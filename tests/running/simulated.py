@@ -25,11 +25,13 @@ REACTION_SECONDS = 0.001  # between two things that the driver does
 class Simulated:
     """Nodes that place workers like Ray: in the order in which they are started, each on the first node with room.
 
-    peak: workers of each kind that were at work at once, at most
+    start_seconds: of a worker that has its room
+    peak:          workers of each kind that were at work at once, at most
     """
 
     def __init__(self, **nodes: Room) -> None:
         self.time = 0.0
+        self.start_seconds = START_SECONDS
         self.rooms = nodes
         self.free = {name: room.copy() for name, room in nodes.items()}
         self.kinds: dict[str, Kind] = {}
@@ -38,6 +40,7 @@ class Simulated:
         self.doing: dict[str, Task] = {}
         self.peak: Counter[str] = Counter()
         self.performed: list[tuple[str, str]] = []  # unit, worker
+        self.ended: list[str] = []  # workers, by the driver
         self.poison: set[str] = set()  # units that kill their worker
         self.slow: dict[tuple[str, str], float] = {}  # seconds of a unit on a node
         self.script: list[tuple[float, Any]] = []  # what happens at a time: a function without arguments
@@ -74,6 +77,7 @@ class Simulated:
 
     def end(self, worker: str) -> None:
         """End a worker, and give its room to who waits."""
+        self.ended.append(worker)
         self.doing.pop(worker, None)
         if worker in self.pending:
             self.pending.remove(worker)
@@ -124,7 +128,7 @@ class Simulated:
                 if room.take(self.kinds[worker].needs):
                     self.pending.remove(worker)
                     self.at[worker] = name
-                    self._push(self.time + START_SECONDS, lambda w=worker, n=name: self._is_ready(w, n))
+                    self._push(self.time + self.start_seconds, lambda w=worker, n=name: self._is_ready(w, n))
                     break
 
     def _is_ready(self, worker: str, node: str) -> Event | None:

@@ -78,6 +78,22 @@ def test_independent_branches_work_at_once_on_cpus_and_on_a_gpu(recipe: Recipe) 
     assert len(done) == 80
 
 
+@pytest.mark.parametrize("start_seconds", [4.0, 15.0, 60.0])
+def test_workers_that_start_slowly_are_not_taken_for_another_jobs(start_seconds: float, recipe: Recipe) -> None:
+    """28 of 32 CPUs are held by workers that are still starting; an order for the GPU has room beside them."""
+    cluster = Simulated(a=Room(32, [1.0]))
+    cluster.start_seconds = start_seconds
+    pool = pool_of(cluster)
+    (speech,) = orders(recipe, "tts", 1, needs=Needs(gpus=1), priority=1)
+    cluster.at_time(8.0, lambda: pool.submit(speech))
+    for order in orders(recipe, "score", 28, seconds=10):
+        pool.submit(order)
+    for _ in range(29):
+        pool.wait()
+    assert not cluster.ended
+    assert cluster.time < 8 + start_seconds + 10 + 2
+
+
 def test_a_kind_gets_room_though_another_holds_all_cpus(tmp_path: Path) -> None:
     """The CPUs are held by workers of one CPU, and orders come that want two: some of the others leave."""
     recipe = recipe_with(tmp_path, quantize={"cpus": 2})
