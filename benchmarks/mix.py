@@ -123,8 +123,8 @@ def mix(recipe: Recipe) -> dict[str, Any]:
     """Run the pass and return what it took and made."""
     (plan,) = plan_pass(recipe, BY_KEY["mix"], outputs_of(recipe.run_path)).units
     started = time.monotonic()
-    with lock_run(recipe.run_path) as token:
-        perform(Order(recipe, "mix", plan.unit, dict(plan.made_of), token))
+    with lock_run(recipe.run_path) as hold:
+        perform(Order(recipe, "mix", plan.unit, dict(plan.made_of), hold.token))
     seconds = time.monotonic() - started
     lock = json.loads((recipe.run_path / "mixture.json").read_bytes())
     return {

@@ -106,8 +106,8 @@ def step(prompts: list[str], voices: list[str], run_dir: Path) -> int:
         "mix": {"mixtures": {"all": {"parts": {"transcription": 100}}}},
     }
     unit = Unit("prompts", ("filter/prompts.parquet",), len(rows))
-    with lock_run(run_dir) as token:
-        record = perform(Order(parse_recipe(raw, "benchmark"), "tts", unit, {}, token))
+    with lock_run(run_dir) as hold:
+        record = perform(Order(parse_recipe(raw, "benchmark"), "tts", unit, {}, hold.token))
     assert record.counts.rows_kept == len(rows), record.counts
     column = "spoken.list.element.seconds"  # to count the samples; the audio is not read again
     spoken = pq.ParquetFile(run_dir / "tts" / "prompts.parquet").read([column])["spoken"].to_pylist()

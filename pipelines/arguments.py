@@ -38,7 +38,7 @@ def load(path: Path, changes: list[str], run_dir: str | None, *, rows: bool = Fa
     if recipe.run_url:
         from pipelines.folders.run_folder import open_run_folder
 
-        open_run_folder(recipe).pull(rows)
+        open_run_folder(recipe).reach().pull(rows)
     return recipe
 
 
@@ -51,7 +51,7 @@ def load_run(path: Path, changes: list[str] | None = None, run_dir: str | None =
     if not url and not folder_of(str(path)).is_dir():
         return load(path, changes or [], run_dir, rows=rows)
     folder = open_url(url) if url else folder_at(folder_of(str(path)).absolute())
-    folder.bring("recipe.json")
+    folder.reach().bring("recipe.json")
     if not (folder.path / "recipe.json").is_file():
         raise UserError(f"{folder.place} is no run folder: it has no recipe.json")
     return load(folder.path / "recipe.json", changes or [], folder.place, rows=rows)

@@ -2,11 +2,14 @@
 
 In a folder that is `flock` on its file `lock`. An object store has no locks, so there it is a lease:
 
-    lock/<number>.json    {"token", "pid", "host", "machine", "beat", "time", "released"}
+    lock/<number>.json    {"token", "pid", "host", "machine", "beat", "released"}
 
 The highest number holds. To take the run over is to create the next number, which a store lets one process do ("put if
 absent"). The holder writes its file anew every few seconds, with another beat. Whoever finds the lease held watches it:
 one whose beat stands still for LEASE_SECONDS is of a dead process. No two clocks are compared.
+
+A holder that stood still itself, as a suspended machine does, may have lost the run without knowing. So its workers ask
+before they commit, and itself before it removes or overwrites what lies there: `Hold.check`.
 """
 
 from __future__ import annotations
@@ -36,19 +39,41 @@ LEASE_SECONDS = 30.0
 SHARE_SECONDS = 10.0  # between two uploads of what the driver writes as it goes
 
 
+class Hold:
+    """A run that this process holds, unless another has taken it over.
+
+    token: that its workers' commits check
+    lost:  whether that other is known of; a driver at work knows it within a beat
+    """
+
+    def __init__(self, run_dir: Path, token: str) -> None:
+        self.token = token
+        self.lost = False
+        self._run_dir = run_dir
+
+    def check(self) -> None:
+        """Raise RunError where another process has taken the run over."""
+        self.lost = self.lost or not holds_lock(self._run_dir, self.token)
+        if self.lost:
+            raise RunError(
+                f"another process ({lock_owner(self._run_dir)}) has taken over {folder_at(self._run_dir).place}, since "
+                "this one was silent for long. What was finished is that one's now; nothing else was changed."
+            )
+
+
 @contextmanager
-def lock_run(run_dir: Path) -> Iterator[str]:
-    """Hold a run for this process alone; yields the token that its workers' commits check.
+def lock_run(run_dir: Path) -> Iterator[Hold]:
+    """Hold a run for this process alone.
 
     Raises UserError where another process holds it, RunError where it cannot be written.
     """
     folder = folder_at(run_dir)
-    with _lease(folder, folder.copy) if folder.copy else _file_lock(run_dir) as token:
-        yield token
+    with _lease(folder, folder.copy) if folder.copy else _file_lock(run_dir) as hold:
+        yield hold
 
 
 @contextmanager
-def _file_lock(run_dir: Path) -> Iterator[str]:
+def _file_lock(run_dir: Path) -> Iterator[Hold]:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         file = (run_dir / "lock").open("a+")
@@ -65,7 +90,7 @@ def _file_lock(run_dir: Path) -> Iterator[str]:
         file.flush()
         remove_leftovers(run_dir)
         try:
-            yield token
+            yield Hold(run_dir, token)
         finally:
             remove_leftovers(run_dir)  # of workers that a stop has ended
 
@@ -91,11 +116,14 @@ def holds_lock(run_dir: Path, token: str) -> bool:
 
 
 def is_locked(run_dir: Path) -> bool:
-    """Tell whether a process is at work in the run folder."""
+    """Tell whether a process is at work in the run folder; in a store that takes until its next beat.
+
+    Raises RunError where the store cannot be asked.
+    """
     folder = folder_at(run_dir)
     if folder.copy:
-        _, holder = _last(folder.copy.store)
-        return bool(holder) and not _is_over(holder) and time.time() - holder["time"] < LEASE_SECONDS
+        number, holder = _last(folder.copy.store)
+        return bool(holder) and not _is_over(holder) and _beats(folder.copy.store, number, holder)
     path = run_dir / "lock"
     if not path.exists():
         return False
@@ -130,38 +158,38 @@ def remove_leftovers(run_dir: Path) -> None:
 
 
 @contextmanager
-def _lease(folder: RunFolder, copy: MachineCopy) -> Iterator[str]:
+def _lease(folder: RunFolder, copy: MachineCopy) -> Iterator[Hold]:
     """Hold a run in a store: take the lease, keep it by a thread, give it back."""
     number, holder = _take(copy.store)
-    ended = threading.Event()
-    keeper = threading.Thread(target=_keep, args=(copy.store, number, holder, ended), name="lease", daemon=True)
-    sharer = threading.Thread(target=_share, args=(copy, ended), name="share", daemon=True)
+    hold, ended = Hold(folder.path, holder["token"]), threading.Event()
+    keeper = threading.Thread(target=_keep, args=(copy.store, holder, hold, ended), name="lease", daemon=True)
+    sharer = threading.Thread(target=_share, args=(copy, hold, ended), name="share", daemon=True)
     try:
         keeper.start()
         copy.clean()
         copy.pull()
         sharer.start()
-        yield holder["token"]
+        yield hold
     finally:
         ended.set()
         for thread in (keeper, sharer):
             if thread.ident is not None:
                 thread.join()
-        with suppress(RunError):  # else it expires
+        with suppress(RunError):  # else it expires, or is another's
+            hold.check()
             copy.share()
-            if max(_numbers(copy.store), default=0) == number:
-                copy.store.write(_name(number), to_json({**holder, "released": True}))
+            copy.store.write(_name(number), to_json({**holder, "released": True}))
 
 
 def _take(store: Store) -> tuple[int, dict[str, Any]]:
     """Take the lease; returns its number, and what stands in it. Raises UserError where another process holds it."""
     last, holder = _last(store)
-    if holder and not _is_over(holder):
-        _watch(store, last, holder)
+    if holder and not _is_over(holder) and _beats(store, last, holder):
+        raise _in_use(store.url, _named(holder))
     number = last + 1
     token = f"{number}.{uuid.uuid4().hex}"
-    mine = {"token": token, "pid": os.getpid(), "host": socket.gethostname(), "machine": machine(), "beat": 0}
-    mine |= {"time": time.time(), "released": False}
+    mine = {"token": token, "pid": os.getpid(), "host": socket.gethostname(), "machine": machine()}
+    mine |= {"beat": 0, "released": False}
     store.create(_name(number), to_json(mine))
     there = store.read(_name(number))
     if there is None or json.loads(there)["token"] != token or max(_numbers(store)) != number:
@@ -175,38 +203,44 @@ def _take(store: Store) -> tuple[int, dict[str, Any]]:
     return number, mine
 
 
-def _watch(store: Store, number: int, holder: dict[str, Any]) -> None:
-    """Return once the holder is known to be dead: its beat stands still. Raises UserError as soon as it moves."""
-    print(
-        f"{store.url} is held by {_named(holder)}: waiting up to {LEASE_SECONDS:.0f} s to see whether it is alive",
-        file=sys.stderr,
-    )
-    began = time.monotonic()
-    while time.monotonic() - began < LEASE_SECONDS:
+def _beats(store: Store, number: int, holder: dict[str, Any]) -> bool:
+    """Tell whether who holds a run is alive: True as soon as its beat moves, False once it has stood still for long."""
+    began, told = time.monotonic(), False
+    while (waited := time.monotonic() - began) < LEASE_SECONDS:
+        if not told and waited > 2 * BEAT_SECONDS:
+            print(
+                f"{store.url} is held by {_named(holder)}, which is silent: waiting up to {LEASE_SECONDS:.0f} s to see "
+                "whether it is alive",
+                file=sys.stderr,
+            )
+            told = True
         time.sleep(min(1.0, BEAT_SECONDS / 2))
         last, now = _last(store)
-        if last == number and (now["released"] or _is_over(now)):
-            return
-        if last != number or now["beat"] != holder["beat"]:
-            raise _in_use(store.url, _named(now))
+        if last != number:
+            return last > number
+        if _is_over(now):
+            return False
+        if now["beat"] != holder["beat"]:
+            return True
+    return False
 
 
-def _keep(store: Store, number: int, holder: dict[str, Any], ended: threading.Event) -> None:
+def _keep(store: Store, holder: dict[str, Any], hold: Hold, ended: threading.Event) -> None:
     """Write the lease anew, with another beat, until the end or until another process has taken it over."""
-    while not ended.wait(BEAT_SECONDS):
-        with suppress(RunError):  # the next beat may come through; who takes the lease over meanwhile stops the workers
-            if max(_numbers(store), default=0) != number:
-                return
-            holder |= {"beat": holder["beat"] + 1, "time": time.time()}
-            store.write(_name(number), to_json(holder))
+    while not ended.wait(BEAT_SECONDS) and not hold.lost:
+        with suppress(RunError):  # the store fails: the next beat may come through
+            hold.check()
+            holder |= {"beat": holder["beat"] + 1}
+            store.write(_name(_number_of(hold.token)), to_json(holder))
 
 
-def _share(copy: MachineCopy, ended: threading.Event) -> None:
+def _share(copy: MachineCopy, hold: Hold, ended: threading.Event) -> None:
     """Bring what the driver writes as it goes to the store, now and then; seldom where it has grown large."""
     pause = SHARE_SECONDS
-    while not ended.wait(pause):
+    while not ended.wait(pause) and not hold.lost:
         began = time.monotonic()
         with suppress(RunError):
+            hold.check()
             copy.share()
         pause = max(SHARE_SECONDS, 10 * (time.monotonic() - began))
 

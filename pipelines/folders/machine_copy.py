@@ -149,7 +149,7 @@ class MachineCopy:
         """Remove the shards that were used longest ago, down to the bound; never what a unit here has in hand."""
         self.clean()
         with _held(self.path / ".kept.lock"):
-            pinned = {digest for path in (self.path / ".pins").glob("*") for digest in path.read_text().split()}
+            pinned = {digest for path in (self.path / ".pins").glob("*") for digest in _pinned(path)}
             found = [(path.stat(), path) for path in (self.path / ".kept").glob("*/*")]
             total = sum(about.st_size for about, _ in found)
             for about, path in sorted(found, key=lambda one: one[0].st_mtime_ns):
@@ -190,6 +190,14 @@ class MachineCopy:
             for name in files:
                 if not name.startswith("."):
                     yield str((Path(folder) / name).relative_to(self.path))
+
+
+def _pinned(pins: Path) -> list[str]:
+    """Return what a unit has in hand; nothing once it has let go, which it may do at any time."""
+    try:
+        return pins.read_text().split()
+    except FileNotFoundError:
+        return []
 
 
 def limit_bytes() -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -41,10 +41,16 @@ class RunFolder:
         """Where the run lies, for people."""
         return self.copy.store.url if self.copy else str(self.path)
 
+    def reach(self) -> RunFolder:
+        """Return this folder; what a command asks first. Raises UserError for a store that does not answer."""
+        if self.copy:
+            self.copy.store.reach()
+        return self
+
     def pull(self, rows: bool = False) -> None:
         """Bring what changed in the store to this machine's copy: JSON, and shards where rows are to be read.
 
-        Raises UserError where the store cannot be listed, RunError where a file cannot be brought.
+        Raises RunError where the store cannot be listed, or a file not be brought.
         """
         if self.copy:
             from pipelines.folders.lock import holder_is_here
@@ -79,10 +85,16 @@ class RunFolder:
         for name in names:
             (self.path / name).unlink(missing_ok=True)
 
-    def keep_only(self, folder: str, owned: Iterable[str]) -> None:
-        """Remove the files below a folder that no finished unit owns: what earlier recipes left."""
+    def keep_only(self, folder: str, owned: Iterable[str], check: Callable[[], object]) -> None:
+        """Remove the files below a folder that no finished unit owns: what earlier recipes left.
+
+        Args:
+            check: called before the first is removed; raises where the run is another process's.
+        """
+        there = self.names(folder) if self.copy else ()
+        check()
         if self.copy:
-            self.remove(set(self.names(folder)) - set(owned))
+            self.remove(set(there) - set(owned))
         keep = {self.path / name for name in owned}
         for path in sorted((self.path / folder).rglob("*"), reverse=True):  # files before the folders that hold them
             if path.is_file() and path not in keep:

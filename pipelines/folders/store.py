@@ -72,12 +72,17 @@ class Store:
         self._root = root.rstrip("/")
         self._errors = _errors(self._extra)
 
-    def list(self, folder: str = "") -> dict[str, Stat]:
-        """Return what lies below a folder, by name from the URL. Raises UserError where the store cannot be listed."""
+    def reach(self) -> None:
+        """Ask the store something small. Raises UserError where it does not answer: a URL or credentials to mend."""
         try:
-            found = self._fs.find(self._path(folder), detail=True)
+            self._fs.find(self._path("lock"))
         except self._errors as error:
             raise UserError(f"{self.url} cannot be listed: {_said(error)}. {self._remedy()}") from error
+
+    def list(self, folder: str = "") -> dict[str, Stat]:
+        """Return what lies below a folder, by name from the URL."""
+        with self._telling(f"list {folder or 'it'}"):
+            found = self._fs.find(self._path(folder), detail=True)
         cut = len(self._root) + 1
         return {
             str(name)[cut:]: Stat(int(about["size"] or 0), _tag(about), _time(about)) for name, about in found.items()

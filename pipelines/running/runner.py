@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 
 from pipelines.errors import Quarantined, exit_code
-from pipelines.folders.lock import lock_run
+from pipelines.folders.lock import Hold, lock_run
 from pipelines.folders.run_folder import RunFolder, open_run_folder
 from pipelines.graph import Outputs, Pass, UnitPlan
 from pipelines.parts import PartsAtWork
@@ -113,11 +113,12 @@ def run(
     passes = list(passes)
     ranks = {a_pass.key: rank for rank, a_pass in enumerate(passes)}
     folder = open_run_folder(recipe)
-    with writing(recipe.run_path), lock_run(recipe.run_path) as token, ExitStack() as stack:
+    with writing(recipe.run_path), lock_run(recipe.run_path) as hold, ExitStack() as stack:
+        hold.check()
         folder.write("recipe.json", to_json(recipe.model_dump(mode="json")))
         end = stack.enter_context(_told(progress, tell, recipe.name))
         hands = _Hands(execute, stack, tell)
-        finisher = _Finisher(recipe, passes, folder, progress, tell)
+        finisher = _Finisher(recipe, passes, folder, hold, progress, tell)
         schedule = Schedule(recipe, passes, finisher.finish)
         parts = PartsAtWork(folder)
 
@@ -127,7 +128,7 @@ def run(
             options = recipe.workers.of(a_pass.key)
             limits = [limit for limit in (size, allowed, options.max) if limit is not None]
             return Order(
-                *(recipe, a_pass.key, planned.unit, planned.made_of, token),
+                *(recipe, a_pass.key, planned.unit, planned.made_of, hold.token),
                 needs=Needs(options.cpus, a_pass.gpus(recipe), round(options.memory_gib * GIB)),
                 least=options.min,
                 most=options.max,
@@ -140,11 +141,14 @@ def run(
         def give_out() -> None:
             for state, planned in schedule.ready():
                 if state.a_pass.in_parts:
+                    hold.check()
                     parts.begin(state.a_pass.key, planned)
                 hands.submit(order_of(state, planned), threads and state.a_pass.light)
             finisher.tell(schedule.passes)
 
         def look() -> None:
+            if hold.lost:
+                hold.check()
             for part in parts.look():
                 schedule.part(*part)
                 give_out()
@@ -189,9 +193,12 @@ def quarantined(outputs: Outputs) -> list[str]:
 class _Finisher:
     """What is to be done besides when units and passes are done: tell, remove what is spent, write manifests."""
 
-    def __init__(self, recipe: Recipe, passes: list[Pass], folder: RunFolder, progress: Progress, tell: Tell) -> None:
+    def __init__(
+        self, recipe: Recipe, passes: list[Pass], folder: RunFolder, hold: Hold, progress: Progress, tell: Tell
+    ) -> None:
         self._recipe = recipe
         self._folder = folder
+        self._hold = hold
         self._progress = progress
         self._tell = tell
         self._began: dict[str, float] = {}  # by pass that has something to do: when
@@ -235,10 +242,12 @@ class _Finisher:
         a_pass, key = state.a_pass, state.a_pass.key
         self._remove_spent(key, records)
         manifest = f"{key}/manifest.json"
+        self._hold.check()
         self._folder.write(manifest, to_json(_manifest(a_pass, records, outputs)))
-        self._folder.keep_only(key, [*outputs.files(key), *map(a_pass.record_name, records), manifest])
+        owned = [*outputs.files(key), *map(a_pass.record_name, records), manifest]
+        self._folder.keep_only(key, owned, self._hold.check)
         if a_pass.last:
-            self._folder.keep_only("dataset", outputs.files("dataset"))
+            self._folder.keep_only("dataset", outputs.files("dataset"), self._hold.check)
         self._progress.finish(key)
         if key in self._began:
             self._tell("pass_done", step=key, seconds=round(time.monotonic() - self._began[key], 3))
@@ -246,7 +255,9 @@ class _Finisher:
     def _remove_spent(self, key: str, records: Mapping[str, Record]) -> None:
         folders = self._spends.get(key, ())
         spent = [shard for shard, record in records.items() if QUARANTINED not in record.facts]  # they are tried again
-        self._folder.remove([f"{folder}/{shard}.parquet" for shard in spent for folder in folders])
+        if names := [f"{folder}/{shard}.parquet" for shard in spent for folder in folders]:
+            self._hold.check()
+            self._folder.remove(names)
 
 
 def _manifest(a_pass: Pass, records: dict[str, Record], outputs: Outputs) -> dict[str, object]:

@@ -32,9 +32,10 @@ def run_at(place: str, run_dir: str | None) -> RunFolder:
     A folder's own recipe is not read: it may name files that this machine has not.
     """
     if url := url_of(place):
-        return open_url(url)
+        return open_url(url).reach()
     path = folder_of(place)
-    return folder_at(path.absolute()) if path.is_dir() else open_run_folder(load_recipe(path, (), run_dir))
+    found = folder_at(path.absolute()) if path.is_dir() else open_run_folder(load_recipe(path, (), run_dir))
+    return found.reach()
 
 
 def look(folder: RunFolder) -> dict[str, Any]:

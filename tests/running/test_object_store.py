@@ -11,8 +11,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from pipelines.folders.run_folder import RunFolder, open_url
 from pipelines.graph import missing_files
 from pipelines.recipe import parse_recipe
 from pipelines.repair_options import Repair, RepairedRow
+from pipelines.running import runner
 from pipelines.shards import Counts, Record, Staged, digest_file, read_record, to_json
 from tests.conftest import ROOT, command, content, recipe_of, write_recipe
 from tests.pipelines.in_process import mill
@@ -195,11 +197,11 @@ def test_a_worker_of_a_driver_that_was_taken_over_commits_nothing(
 ) -> None:
     monkeypatch.setattr(lock, "is_alive", lambda machine, pid: False)  # the first driver is dead
     with lock_run(folder.path) as old:
-        zombie = stage(folder, may_commit=lambda: holds_lock(folder.path, old))
-        assert holds_lock(folder.path, old)
+        zombie = stage(folder, may_commit=lambda: holds_lock(folder.path, old.token))
+        assert holds_lock(folder.path, old.token)
         with lock_run(folder.path) as new:
-            assert holds_lock(folder.path, new)
-            assert not holds_lock(folder.path, old)
+            assert holds_lock(folder.path, new.token)
+            assert not holds_lock(folder.path, old.token)
             before = lies_there(s3, folder)
             with pytest.raises(RunError, match="another process has taken over s3://"):
                 commit(zombie, ONE)
@@ -219,24 +221,57 @@ def test_a_run_that_is_held_is_refused_as_soon_as_its_holder_shows_life(folder: 
         ):
             pass
     assert not is_locked(folder.path)
-    with lock_run(folder.path) as token:  # given back: taken at once
-        assert token.startswith("2.")
+    with lock_run(folder.path) as hold:  # given back: taken at once
+        assert hold.token.startswith("2.")
 
 
 def put_lease(folder: RunFolder, **about: Any) -> None:
     holder = {"token": "7.t", "pid": 7, "host": "far", "machine": "far-away", "beat": 3, "released": False}
-    folder.copy and folder.copy.store.write("lock/00000007.json", to_json({**holder, "time": time.time(), **about}))
+    folder.copy and folder.copy.store.write("lock/00000007.json", to_json({**holder, **about}))
+
+
+@contextmanager
+def beating(folder: RunFolder, **about: Any) -> Iterator[None]:
+    """Be a holder on another machine, which beats."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        number = 3
+        while not ended.wait(lock.BEAT_SECONDS):
+            put_lease(folder, beat=(number := number + 1), **about)
+
+    put_lease(folder, **about)
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("behind", [45, -A_DAY_AGO])
+def test_whether_a_driver_elsewhere_is_alive_is_told_by_its_beat(behind: float, folder: RunFolder) -> None:
+    """By no clock: an earlier version wrote its own into the lease, which may be behind or ahead."""
+    about = {"time": time.time() - behind}
+    with beating(folder, **about):
+        assert is_locked(folder.path)
+    assert not is_locked(folder.path)
+    put_lease(folder, released=True, **about)
+    began = time.monotonic()
+    assert not is_locked(folder.path)
+    assert time.monotonic() - began < lock.LEASE_SECONDS, "it was given back: there is nothing to wait for"
 
 
 def test_the_lease_of_a_dead_driver_elsewhere_is_taken_when_its_beat_stands_still(
     folder: RunFolder, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    put_lease(folder, time=time.time() + A_DAY_AGO)  # whatever its clock said
+    put_lease(folder)
     began = time.monotonic()
-    with lock_run(folder.path) as token:
-        assert token.startswith("8.")
+    with lock_run(folder.path) as hold:
+        assert hold.token.startswith("8.")
     assert time.monotonic() - began > lock.LEASE_SECONDS
-    assert "is held by process 7 on far: waiting up to 1 s" in capfd.readouterr().err
+    assert "is held by process 7 on far, which is silent: waiting up to 1 s" in capfd.readouterr().err
 
 
 def test_the_lease_of_a_dead_driver_of_this_machine_is_taken_at_once(
@@ -247,8 +282,8 @@ def test_the_lease_of_a_dead_driver_of_this_machine_is_taken_at_once(
     dead.wait()
     put_lease(folder, machine=lock.machine(), pid=dead.pid)
     assert not is_locked(folder.path)
-    with lock_run(folder.path) as token:
-        assert token.startswith("8.")
+    with lock_run(folder.path) as hold:
+        assert hold.token.startswith("8.")
 
 
 def test_of_many_that_take_a_lease_over_one_gets_it(folder: RunFolder) -> None:
@@ -288,6 +323,101 @@ def test_a_driver_that_was_taken_over_no_longer_beats(folder: RunFolder, s3: S3S
     assert held["lock/00000007.json"]["token"] == "7.t"
 
 
+class Outage:
+    """The store's client, whose listings fail while it is on."""
+
+    def __init__(self, folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert folder.copy
+        client = folder.copy.store._fs
+        self.on, self.failed, self._find = False, 0, client.find
+        monkeypatch.setattr(client, "find", self._listed)
+
+    def _listed(self, *arguments: Any, **named: Any) -> Any:
+        if self.on:
+            self.failed += 1
+            raise OSError("the line is cut")
+        return self._find(*arguments, **named)
+
+
+def until(true: Callable[[], object], seconds: float = 20.0) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.02)
+
+
+def held(s3: S3Server, folder: RunFolder) -> dict[str, Any]:
+    return dict(json.loads(lies_there(s3, folder)["lock/00000001.json"]))
+
+
+def test_listings_that_fail_for_a_while_end_neither_the_lease_nor_the_run_as_a_mistake(
+    folder: RunFolder, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outage = Outage(folder, monkeypatch)
+    with lock_run(folder.path) as hold:
+        outage.on = True
+        until(lambda: outage.failed >= 3)
+        with pytest.raises(RunError, match=r"s3://.*: cannot list lock: the line is cut\. What was finished is safe"):
+            commit(stage(folder, may_commit=lambda: holds_lock(folder.path, hold.token)), ONE)
+        outage.on = False
+        beat = held(s3, folder)["beat"]
+        until(lambda: held(s3, folder)["beat"] > beat)
+        assert commit(stage(folder, may_commit=lambda: holds_lock(folder.path, hold.token)), ONE).counts.rows_in == 1
+    assert held(s3, folder)["released"] is True
+
+
+def test_an_outage_at_the_end_does_not_hide_what_went_wrong(
+    folder: RunFolder, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outage = Outage(folder, monkeypatch)
+    with pytest.raises(RunError, match="a worker has died four times"), lock_run(folder.path):
+        outage.on = True
+        raise RunError("a worker has died four times")
+    assert held(s3, folder)["released"] is False  # it expires
+
+
+def test_a_driver_that_was_taken_over_brings_nothing_to_the_store(
+    folder: RunFolder, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "SHARE_SECONDS", 0.1)
+    assert folder.copy
+    progress = folder.path / "progress.json"
+    with lock_run(folder.path) as hold:
+        progress.write_text('{"of": "the first"}')
+        until(lambda: lies_there(s3, folder).get("progress.json") == b'{"of": "the first"}')
+        hold.check()
+        put_lease(folder)
+        folder.copy.store.write("progress.json", b'{"of": "the second"}')
+        progress.write_text('{"of": "the first, and later"}')
+        until(lambda: hold.lost)
+        with pytest.raises(RunError, match=r"another process \(process 7 on far\) has taken over s3://"):
+            hold.check()
+        time.sleep(5 * lock.SHARE_SECONDS)
+    assert lies_there(s3, folder)["progress.json"] == b'{"of": "the second"}'
+
+
+def test_a_run_that_was_taken_over_removes_nothing_of_who_has_it_now(
+    machines: Machines, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = machines.become("here")
+    finish = runner._Finisher.finish
+
+    def taken_over(finisher: runner._Finisher, state: Any, *arguments: Any) -> None:
+        if state.a_pass.key == "score":
+            put_lease(folder)
+            folder.write("score/of-the-second.parquet", b"rows")
+        finish(finisher, state, *arguments)
+
+    monkeypatch.setattr(runner._Finisher, "finish", taken_over)
+    with pytest.raises(RunError, match=r"another process \(process 7 on far\) has taken over s3://"):
+        mill("score", write_recipe(tmp_path), "--run-dir", folder.place, "--workers", "0")
+    there = lies_there(s3, folder)
+    assert there["score/of-the-second.parquet"] == b"rows"
+    assert "score/examples-00000.json" in there
+    assert "score/manifest.json" not in there
+
+
 def test_a_second_look_lists_and_fetches_what_changed(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
     there = machines.become("there")
     assert there.copy
@@ -309,7 +439,7 @@ def test_a_second_look_lists_and_fetches_what_changed(machines: Machines, monkey
     assert brought == ["tts/a-00007.json"]
     assert not (here.path / "tts/a-00008.json").exists()
     assert (here.path / "tts/a-00007.json").read_bytes() == b'{"changed": 1}\n'
-    there.keep_only("tts", ["tts/a-00007.json"])
+    there.keep_only("tts", ["tts/a-00007.json"], lambda: None)
     here.pull()
     assert [path.name for path in here.path.glob("tts/*")] == ["a-00007.json"]
 
@@ -365,6 +495,19 @@ def test_what_a_machine_keeps_is_bounded_and_what_is_in_hand_stays(
     monkeypatch.setenv(machine_copy.LIMIT, "many")
     with pytest.raises(UserError, match="SPEECHMILL_COPY_GIB=many"):
         machine_copy.limit_bytes()
+
+
+def test_what_is_let_go_while_the_bound_is_looked_at_is_no_error(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(machine_copy.LIMIT, "0")
+    assert folder.copy
+    commit(stage(folder), ONE)
+    pins = folder.copy.pins()
+    pins.parent.mkdir(exist_ok=True)
+    pins.symlink_to(folder.path / "gone")  # as one that was removed after it was listed: found, and not to be opened
+    folder.copy.evict()
+    assert not list((folder.path / ".kept").glob("*/*"))
 
 
 def test_what_a_killed_process_left_in_the_copy_goes(folder: RunFolder) -> None:
@@ -439,12 +582,16 @@ def test_a_bucket_that_is_not_there_or_not_ours_is_said(
     with pytest.raises(
         UserError, match=r"s3://no-such-bucket/run cannot be listed: .*\. s3fs takes credentials from AWS"
     ):
-        machines.become("here").pull()
+        machines.become("here").reach()
+    with pytest.raises(UserError, match="no-such-bucket/run cannot be listed"):
+        load_run(Path(machines.url))
+    with pytest.raises(UserError, match="no-such-bucket/run cannot be listed"):
+        mill("status", machines.url)
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(UserError, match=r"cannot be listed: Unable to locate credentials"):
-        machines.become("there").pull()
+        machines.become("there").reach()
 
 
 def speechmill(s3: S3Server, cache: Path, *arguments: str | Path, **run: Any) -> subprocess.CompletedProcess[str]:
