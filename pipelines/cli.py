@@ -354,10 +354,15 @@ def publish(
         typer.Option(help="a licence whose terms you have read and that lets you (repeatable)"),
     ] = None,
     tag: Annotated[str | None, typer.Option(help="the version's name (default: v1, v2, ...)")] = None,
+    without_quarantined: Annotated[
+        bool,
+        typer.Option("--without-quarantined", help="although rows of shards that killed their workers are missing"),
+    ] = False,
     run_dir: RunDir = None,
 ) -> None:
     """Publish a finished run's dataset on the Hugging Face Hub; what the Hub has is not sent again.
 
+    A recipe names its run; what is published is what lies there, if this very recipe made it.
     The run is verified, the licences of its sources are looked up, and its texts are searched for secrets before
     anything is sent. The token is HF_TOKEN, or that of `hf auth login`.
 
@@ -365,19 +370,17 @@ def publish(
     """
     from pipelines.publish import publishing
 
-    recipe = load_run(where, run_dir=run_dir, rows=True)
+    asked = load_run(where, run_dir=run_dir)
     publishing.check_repo(repo)
     if dry_run:
-        typer.echo("\n".join(publishing.dry_run(recipe, repo, allow or [])))
+        typer.echo("\n".join(publishing.dry_run(asked, repo, allow or [], without_quarantined)))
         return
-    from pipelines.folders.lock import lock_run
     from pipelines.publish.hub import Hub
 
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, _stop)
     hub = Hub(repo, say=typer.echo)
-    with lock_run(recipe.run_path):
-        version = publishing.publish(recipe, hub, private, allow or [], tag, typer.echo)
+    version = publishing.publish(asked, hub, private, allow or [], tag, typer.echo, without_quarantined)
     typer.echo(f"published: {hub.url}, version {version}")
 
 

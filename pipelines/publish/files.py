@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import RunError, UserError
+from pipelines.folders.run_folder import RunFolder, open_run_folder
 from pipelines.publish.places import published_card, published_recipe
 from pipelines.recipe import Recipe
 
@@ -113,30 +114,42 @@ class Ledger:
             self._torn = False
 
 
-def manifest_files(run_dir: Path) -> dict[str, Mapping[str, Any]]:
+def unfinished(place: str) -> UserError:
+    """Return the error for a run without its dataset."""
+    return UserError(f"{place} is not finished: run the recipe to its end, then publish")
+
+
+def manifest_files(folder: RunFolder) -> dict[str, Mapping[str, Any]]:
     """Return the dataset's files by the manifests: name in the run folder -> digest, bytes.
 
     Raises UserError where the run is not finished, RunError where a file is missing or of another size.
     """
     files: dict[str, Mapping[str, Any]] = {}
     for key in ("mix", "export", "export.audio", "export.card"):
-        manifest = run_dir / key / "manifest.json"
+        manifest = folder.path / key / "manifest.json"
         if not manifest.is_file():
-            raise UserError(f"{run_dir} is not finished: run the recipe to its end, then publish")
+            raise unfinished(folder.place)
         units = json.loads(manifest.read_bytes())["units"]
         files |= {name: about for unit in units.values() for name, about in unit["files"].items()}
     wanted = {name: about for name, about in files.items() if name.startswith("dataset/") or name == LOCKFILE}
     for name, about in wanted.items():
-        path = run_dir / name
-        if not path.is_file() or path.stat().st_size != about["bytes"]:
-            raise RunError(f"{path} is missing, or of another size than was written: run the recipe again")
+        if folder.size(name) != about["bytes"]:
+            raise RunError(
+                f"{folder.place}/{name} is missing, or of another size than was written: run the recipe again"
+            )
     return wanted
 
 
 def collect(recipe: Recipe, repo: str) -> list[File]:
-    """Return what is published, in the order it is: recipe, lockfile, data, pictures and report, card."""
-    run_dir = recipe.run_path
-    files = manifest_files(run_dir)
+    """Return what is published, in the order it is: recipe, lockfile, data, pictures and report, card.
+
+    Of a run in a store the texts are brought; shards are not.
+    """
+    run_dir, folder = recipe.run_path, open_run_folder(recipe)
+    files = manifest_files(folder)
+    for name in files:
+        if Path(name).suffix in TEXTS and not (run_dir / name).is_file():
+            folder.bring(name)
     card = (run_dir / "dataset" / CARD).read_text(encoding="utf-8")
     made = {RECIPE: published_recipe(recipe).encode(), CARD: published_card(card, repo).encode()}
     data = [

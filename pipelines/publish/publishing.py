@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.errors import RunError, UserError
+from pipelines.folders.lock import lock_run
+from pipelines.folders.run_folder import open_run_folder
 from pipelines.publish.files import CARD, LOCKFILE, RECIPE, File, Ledger, collect
 from pipelines.publish.licenses import refused, unused
+from pipelines.publish.made_by import quarantined_rows, recipe_that_made
 from pipelines.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -65,6 +68,20 @@ def check_licenses(recipe: Recipe, allowed: Sequence[str]) -> None:
         )
 
 
+def check_whole(run_dir: Path, without_quarantined: bool) -> Iterator[str]:
+    """Raise UserError where rows are missing because their shards are in quarantine; yield it where that is wanted."""
+    if not (missing := quarantined_rows(run_dir)):
+        return
+    named = ", ".join([*missing][:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
+    said = f"{sum(missing.values()):,} rows of {len(missing):,} shards in quarantine are missing ({named})"
+    if not without_quarantined:
+        raise UserError(
+            f"nothing was published: {said}. Run the recipe again, which tries them again; or publish it without "
+            "them, by --without-quarantined"
+        )
+    yield f"note: {said}"
+
+
 def check_secrets(files: Iterable[File], data: bool = True) -> None:
     """Raise UserError where a column of the data, the card, the report, the recipe or the lockfile holds a secret.
 
@@ -87,10 +104,12 @@ def check_secrets(files: Iterable[File], data: bool = True) -> None:
         )
 
 
-def dry_run(recipe: Recipe, repo: str, allowed: Sequence[str]) -> Iterator[str]:
-    """Yield what publishing would do, by the manifests and the ledger: reads no data and asks nobody."""
+def dry_run(asked: Recipe, repo: str, allowed: Sequence[str], without_quarantined: bool = False) -> Iterator[str]:
+    """Yield what publishing would do, by the manifests and the ledger: reads no data and does not ask the Hub."""
     check_repo(repo)
+    recipe = recipe_that_made(asked)
     check_licenses(recipe, allowed)
+    missing = list(check_whole(recipe.run_path, without_quarantined))
     files = collect(recipe, repo)
     check_secrets(files, data=False)
     ledger = Ledger(recipe.run_path, repo)
@@ -104,7 +123,7 @@ def dry_run(recipe: Recipe, repo: str, allowed: Sequence[str]) -> Iterator[str]:
     yield from (f"{name:<{width}}  {'':>14}  remove" for name in gone)
     size = sum(file.size for file in files if file.name in send)
     yield f"{len(files):,} files, {sum(file.size for file in files):,} bytes; to send: {len(send):,}, {size:,} bytes"
-    yield from _notes(files)
+    yield from [*missing, *_notes(files)]
     yield "checked: the run is finished, sizes, licences, no secret in card, report and recipe"
     yield "publishing also checks: every promise (verify), secrets in the data, what the Hub holds, digests afterwards"
 
@@ -130,15 +149,33 @@ def _notes(files: Sequence[File]) -> Iterator[str]:
 
 
 def publish(
-    recipe: Recipe, hub: Hub, private: bool, allowed: Sequence[str], tag: str | None, say: Callable[[str], None]
+    asked: Recipe,
+    hub: Hub,
+    private: bool,
+    allowed: Sequence[str],
+    tag: str | None,
+    say: Callable[[str], None],
+    without_quarantined: bool = False,
 ) -> str:
     """Check everything, send what the Hub lacks, compare what it then holds; returns the version's tag.
 
+    Args:
+        asked: the recipe that names the run. The run is held meanwhile, and what is published is read while it is.
+        without_quarantined: whether the rows of shards in quarantine may be missing.
     Raises UserError where something may not be published, RunError where a promise is broken, the Hub stays away, or
     holds something else in the end.
     """
-    check_licenses(recipe, allowed)
-    hub.check_token()
+    with lock_run(asked.run_path):
+        recipe = recipe_that_made(asked)
+        check_licenses(recipe, allowed)
+        for line in check_whole(recipe.run_path, without_quarantined):
+            say(line)
+        hub.check_token()
+        open_run_folder(recipe).pull(rows=True)
+        return _publish(recipe, hub, private, tag, say)
+
+
+def _publish(recipe: Recipe, hub: Hub, private: bool, tag: str | None, say: Callable[[str], None]) -> str:
     files = collect(recipe, hub.repo)
     _check_promises(recipe.run_path, files, say)
     say(f"searching {len(files):,} files for secrets")

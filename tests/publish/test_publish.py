@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,13 +19,21 @@ import pytest
 import yaml
 
 from pipelines.arguments import load_run
-from pipelines.errors import RunError, UserError
+from pipelines.errors import Quarantined, RunError, UserError
+from pipelines.folders import run_folder
+from pipelines.folders.store import store_at
 from pipelines.publish import publishing
 from pipelines.publish.files import Ledger, collect
 from pipelines.publish.hub import ATTEMPTS, Hub, wait_seconds
+from pipelines.recipe import load_recipe
+from pipelines.running.orders import Order, Tell
+from pipelines.running.perform import perform
+from pipelines.running.quarantine import quarantine
+from pipelines.shards import Record
 from tests.conftest import ROOT, content
 from tests.pipelines.in_process import mill as speechmill
 from tests.publish.loopback_hub import BEHAVIOURS, TOKEN, Entry, LoopbackHub, Plan
+from tests.running.s3_server import BUCKET, s3_server
 
 REPO = "mara/spoken"
 UNKNOWN = ["unknown"]  # the licence of the examples, as the small recipe has it
@@ -415,6 +424,82 @@ def test_a_dry_run_knows_what_was_published_from_here(small: Path, tmp_path: Pat
     assert any(line.startswith("old/train-00000-of-00001.parquet") and line.endswith("remove") for line in lines)
     assert sum(line.endswith(" accepted") for line in lines) == 4, "2 shards and 2 pictures"
     assert any(line.endswith(" send") for line in publishing.dry_run(recipe, "mara/other", []))
+
+
+def test_only_the_recipe_that_made_the_data_is_published(tiny: Path, small: Path, tmp_path: Path) -> None:
+    """Its licences and its seed are told of the data: those of a file that was changed since would be a lie."""
+    raw = yaml.safe_load((tiny / "recipe.yaml").read_text())
+    raw["sources"][0]["license"] = "CC0-1.0"
+    (tmp_path / "changed.yaml").write_text(yaml.safe_dump({**raw, "seed": 99}))
+    changed = load_recipe(tmp_path / "changed.yaml", run_dir=str(small))
+    refused = (
+        r"(?s)was not made by this recipe.*seed: 1 -> 99\n.*sources\.own\.license: MIT -> CC0-1\.0\n.*Run it to its end"
+    )
+    with LoopbackHub(tmp_path / "hub") as server:
+        with pytest.raises(UserError, match=refused):
+            publishing.publish(changed, Hub(REPO, server.url), private=False, allowed=[], tag=None, say=print)
+        with pytest.raises(UserError, match=refused):
+            speechmill("publish", tmp_path / "changed.yaml", "--run-dir", small, "--repo", REPO, "--dry-run")
+        assert publishing.publish(
+            load_recipe(tiny / "recipe.yaml", run_dir=str(small)),
+            *(Hub(REPO, server.url), False, [], None, print),
+        )
+        assert yaml.safe_load(server.content(REPO, "recipe.yaml"))["sources"][0]["license"] == "MIT"
+        begun = json.loads((small / "recipe.json").read_text())
+        (small / "recipe.json").write_text(json.dumps({**begun, "seed": 99}))  # a run began, and made nothing yet
+        with pytest.raises(UserError, match=r"seed: 1 -> 99"):
+            publish(small, server)
+
+
+def test_rows_in_quarantine_are_missed(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def perform_or_give_up(order: Order, tell: Tell) -> Record:
+        if (order.key, order.unit.name) == ("quantize", "own-00001"):
+            return quarantine(order, "its worker died")
+        return perform(order)
+
+    monkeypatch.setattr("pipelines.running.perform.perform_here", perform_or_give_up)
+    run, changes = tmp_path / "run", ["--set", "read.rows_per_shard=2", "--set", "mix.mixtures.words.total=2"]
+    with pytest.raises(Quarantined):
+        speechmill("run", tiny / "recipe.yaml", *changes, "--run-dir", run, "--workers", "0")
+    arguments = ["publish", run, "--repo", REPO, "--dry-run"]
+    said = r"2 rows of 1 shards in quarantine are missing \(quantize own-00001\)"
+    with pytest.raises(UserError, match=f"{said}.*--without-quarantined"):
+        speechmill(*arguments)
+    capsys.readouterr()
+    speechmill(*arguments, "--without-quarantined")
+    assert re.search(f"note: {said}", capsys.readouterr().out)
+    with LoopbackHub(tmp_path / "hub") as server:
+        with pytest.raises(UserError, match=said):
+            publish(run, server)
+        assert not server.calls
+        lines: list[str] = []
+        assert publish(run, server, lines, without_quarantined=True) == "v1"
+        assert re.search(said, "\n".join(lines))
+
+
+def test_a_dry_run_of_a_run_in_a_store_brings_no_shard(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    speechmill("publish", small, "--repo", REPO, "--dry-run")
+    here = capsys.readouterr().out
+    with s3_server() as s3:
+        for name, value in {**s3.environment, "XDG_CACHE_HOME": str(tmp_path / "cache")}.items():
+            monkeypatch.setenv(name, value)
+        url = f"s3://{BUCKET}/tiny"
+        store = store_at(url)
+        paths = [path for path in small.rglob("*") if path.is_file() and path.name != "lock"]
+        store.each(store.upload, paths, [str(path.relative_to(small)) for path in paths])
+        speechmill("publish", url, "--repo", REPO, "--dry-run")
+        assert capsys.readouterr().out == here
+        brought = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+        assert not [path for path in brought if path.suffix in (".parquet", ".png")]
+        with LoopbackHub(tmp_path / "hub") as hub:
+            assert publish(Path(url), hub) == "v1"
+            assert_published(small, hub)
+        store_at.cache_clear()
+        run_folder._copied.cache_clear()
 
 
 @pytest.mark.parametrize("repo", ["spoken", "mara/", "a/b/c", "mara/../x", ""])
