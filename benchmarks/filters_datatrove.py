@@ -215,8 +215,8 @@ def speechmill(rows: Path, folder: Path, workers: int, near: bool, lean: bool) -
     work: dict[str, float] = {}
     first = time.time()
     for record in run.glob("*/*.json"):
-        if record.name != "manifest.json":
-            part, end, cost = record.parent.name, record.stat().st_mtime, json.loads(record.read_text())["cost"]
+        if cost := json.loads(record.read_text()).get("cost"):  # else it is a manifest
+            part, end = record.parent.name, record.stat().st_mtime
             ends[part] = max(ends.get(part, 0), end)
             work[part] = work.get(part, 0) + cost["seconds"]
             first = min(first, end - cost["seconds"])

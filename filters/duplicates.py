@@ -81,7 +81,8 @@ def _normalise_ascii(texts: Sequence[str]) -> list[str]:
     space, line_end = letters == _SPACE, letters == _LINE_END
     letters = letters[:-1][~(space[:-1] & (space | line_end)[1:])]  # of each run of spaces one is left,
     letters = letters[1:][~((letters[1:] == _SPACE) & (letters[:-1] == _LINE_END))]  # and none at the start
-    return letters.tobytes().decode().split("\n")
+    result: list[str] = letters.tobytes().decode().split("\n")
+    return result
 
 
 def _mark(match: re.Match[bytes]) -> bytes:

@@ -19,6 +19,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
+from scipy.sparse import csr_array
 
 _BATCH = 2_048  # texts that step together: enough to hide NumPy's overhead, and 30 MB at most
 
@@ -68,42 +69,33 @@ def _encode(text: str) -> bytes:
 def _emitted(model: NgramModel, texts: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(text, n-gram) of every n-gram met, as two int64 arrays. `texts` go from long to short."""
     lengths = np.array([len(text) for text in texts], np.int64)
-    longest = int(lengths[0])
-    padded = b"".join(text.ljust(longest, b"\0") for text in texts)
-    columns = np.ascontiguousarray(np.frombuffer(padded, np.uint8).reshape(len(texts), longest).T)
-    n_alive = np.searchsorted(-lengths, -np.arange(longest))  # texts that still have a byte at each step
-    states = np.zeros(columns.shape, np.uint32)
-    state = np.zeros(len(texts), np.uint32)
+    starts = np.cumsum(lengths) - lengths
+    letters = np.frombuffer(b"".join(texts), np.uint8)
+    n_alive = np.searchsorted(-lengths, -np.arange(lengths[0]))  # texts that still have a byte at each step
+    states = np.empty(len(letters), np.uint32)  # of the first step, then of the second, ...
+    state, met = np.zeros(len(texts), np.uint32), 0
     for step, alive in enumerate(n_alive):
         address = model.row_start[state[:alive]]
-        address += columns[step, :alive]
-        state = np.take(model.next_state, address, out=states[step, :alive], mode="clip")
+        address += letters[starts[:alive] + step]
+        state = np.take(model.next_state, address, out=states[met : met + alive], mode="clip")
+        met += alive
+    text = np.concatenate([np.arange(alive) for alive in (*n_alive, 0)])
     ngrams = model.ngram[states]
-    ngrams[np.arange(longest)[:, None] >= lengths] = -1  # the root state of a text that has ended
-    steps, positions = np.nonzero(ngrams >= 0)
-    return positions, ngrams[steps, positions]
+    emits = np.flatnonzero(ngrams >= 0)
+    return text[emits], ngrams[emits]
 
 
 def _scores(model: NgramModel, texts: Sequence[bytes]) -> NDArray[np.float64]:
     """Log-posteriors, float64 (n_texts, n_languages); equal ones where no n-gram is known."""
-    positions, ngrams = _emitted(model, texts)
+    text, ngrams = _emitted(model, texts)
     n_ngrams = len(model.scores)
-    keys, counts = np.unique(positions * n_ngrams + ngrams, return_counts=True)
-    positions, ngrams = np.divmod(keys, n_ngrams)
-    weights = np.log1p(counts.astype(np.float64))
-    n_found = np.bincount(positions, minlength=len(texts))
-    total = np.where(n_found[:, None] > 0, model.prior, 0.0)
-    by_count = np.argsort(-n_found, kind="stable")  # texts with many n-grams first
-    first = (np.cumsum(n_found) - n_found)[by_count]
-    n_alive = np.searchsorted(-n_found[by_count], -np.arange(n_found.max(initial=0)))
-    sums = np.zeros((len(texts), len(model.languages)))
-    for rank, alive in enumerate(n_alive):
-        chosen = first[:alive] + rank
-        terms = np.take(model.scores, ngrams[chosen], axis=0, mode="clip")
-        terms *= weights[chosen, None]
-        sums[:alive] += terms
-    total[by_count] += sums
-    return total
+    keys, counts = np.unique(text * n_ngrams + ngrams, return_counts=True)
+    text, ngrams = np.divmod(keys, n_ngrams)
+    n_found = np.bincount(text, minlength=len(texts))
+    ends = np.concatenate([[0], np.cumsum(n_found)])
+    weights = csr_array((np.log1p(counts.astype(np.float64)), ngrams, ends), shape=(len(texts), n_ngrams))
+    sums: NDArray[np.float64] = weights @ model.scores  # row by row, in the order of a row's n-grams
+    return sums + np.where(n_found[:, None] > 0, model.prior, 0.0)
 
 
 def _probabilities(model: NgramModel, texts: Sequence[bytes]) -> NDArray[np.float64]:
@@ -123,9 +115,9 @@ def language_probabilities(model: NgramModel, texts: Sequence[str]) -> NDArray[n
     [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.3, 0.3, 0.3]]
     """
     encoded = [_encode(text) for text in texts]
-    order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i]))
+    order = np.argsort([-len(text) for text in encoded], kind="stable")
     answer = np.empty((len(encoded), len(model.languages)))
     for start in range(0, len(order), _BATCH):
         chosen = order[start : start + _BATCH]
-        answer[chosen] = _probabilities(model, [encoded[i] for i in chosen])
+        answer[chosen] = _probabilities(model, [encoded[i] for i in chosen.tolist()])
     return answer

@@ -14,10 +14,12 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from filters.function_words import ENGLISH, FOREIGN, WEAK_ENGLISH, WEAK_FOREIGN
 from filters.langid_columns import language_probabilities, load_model
@@ -39,6 +41,7 @@ _PER_WORD = {"english": 1.05, "weak_english": 0.6, "foreign": -2.5, "weak_foreig
 _MOST_COUNTED = 4
 _IN_WORDS = 12
 _PER_SHARE = {"known": 2.9, "tiny": -5.0, "name_in_vocabulary": 1.5}
+_KINDS_COUNTED = (*_PER_WORD, *_PER_SHARE)  # a name says nothing
 _PER_LENGTH = -4.3  # times the number of words, twelve at most, in twelve: long prompts should have small words
 _ENGLISH_KINDS = ("english", "weak_english", "known")
 _CERTAIN = 0.999  # four English words for each other word of no English list
@@ -49,6 +52,7 @@ _TINY = 3  # letters: too few to be missed in a vocabulary
 _MOST_CACHED = 300_000
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+_BEGINS = re.compile("[A-Z][a-z]")  # a sentence, with no name where it has no other capital
 _QUOTED = re.compile(r"[\"“][^\"”\n]*[\"”]|(?<!\w)['‘][^'’\n]*['’](?!\w)")
 _NAMED_LANGUAGE = """
     arabic chinese czech danish dutch english farsi finnish french german greek hebrew hindi hungarian indonesian irish
@@ -129,38 +133,62 @@ class _Kinds(dict[str, str]):
         return kind
 
 
-class _SmallWords(dict[str, int]):
-    """Text between two spaces -> its English words, plus 65,536 times its foreign ones; remembered likewise."""
+class _Parts(dict[str, bytes]):
+    """Text between two spaces -> `_Words` of it, as bytes; remembered likewise."""
 
-    def __missing__(self, text: str) -> int:
+    def __missing__(self, text: str) -> bytes:
         if len(self) >= _MOST_CACHED:
             self.clear()
-        kinds = [_KINDS[word.lower()] for word in _WORD.findall(text)]
-        n_foreign = kinds.count("foreign") + kinds.count("weak_foreign")
-        count = self[text] = kinds.count("english") + (n_foreign << 16)
-        return count
+        words = _WORD.findall(text)
+        kinds = [_KINDS[word.lower()] for word in words]
+        counts = [kinds.count(kind) for kind in _KINDS_COUNTED]
+        packed = sum(count << 8 * place for place, count in enumerate(counts))
+        n_capitals = sum(word[0].isupper() for word in words)
+        found: bytes = packed.to_bytes(8, "little") + (len(words) | n_capitals << 16).to_bytes(8, "little")
+        self[text] = found
+        return found
 
 
 _KINDS = _Kinds()
-_SMALL_WORDS = _SmallWords()
+_PARTS = _Parts()
 
 
-def _surely_english(text: str) -> bool:
-    """Four English words, and four more for each foreign one: the library is not asked."""
-    n_foreign, n_english = divmod(sum(map(_SMALL_WORDS.__getitem__, text.split())), 1 << 16)
-    return n_english >= _MOST_COUNTED * (1 + n_foreign)
+@dataclass(frozen=True)
+class _Words:
+    """What the words of some texts are.
+
+    Attributes:
+        kinds: int64 (n_texts, 8), how many are of each of `_KINDS_COUNTED`.
+        n_words, n_capitals: int64 (n_texts,), how many they are, and how many begin with a capital.
+    """
+
+    kinds: NDArray[np.int64]
+    n_words: NDArray[np.int64]
+    n_capitals: NDArray[np.int64]
+
+    def of(self, kind: str) -> NDArray[np.int64]:
+        """Return how many words of a kind each text has."""
+        count: NDArray[np.int64] = self.kinds[:, _KINDS_COUNTED.index(kind)]
+        return count
+
+    @property
+    def surely_english(self) -> NDArray[np.bool_]:
+        """Whether a text has four English words, and four more for each foreign one: the library is not asked."""
+        foreign = self.of("foreign") + self.of("weak_foreign")
+        return np.asarray(self.of("english") >= _MOST_COUNTED * (1 + foreign))
 
 
-def _all_surely_english(texts: Sequence[str]) -> list[bool]:
-    """`_surely_english` of each text: what stands between spaces is looked up once, wherever it stands."""
+def _words_of(texts: Sequence[str]) -> _Words:
+    """Look at the words of texts that were cut: what stands between spaces is looked up once a column."""
     parts = pc.ascii_split_whitespace(arrow_column(texts))
     coded = parts.flatten().dictionary_encode()
-    different = coded.dictionary.to_pylist()
-    counts = np.fromiter(map(_SMALL_WORDS.__getitem__, different), np.int64, len(different))[coded.indices.to_numpy()]
+    known = np.frombuffer(b"".join(map(_PARTS.__getitem__, coded.dictionary.to_pylist())), "<u8").reshape(-1, 2)
     starts = parts.offsets.to_numpy()[:-1]
-    n_foreign, n_english = np.divmod(np.add.reduceat(counts, starts) if len(starts) else starts, 1 << 16)
-    sure: list[bool] = (n_english >= _MOST_COUNTED * (1 + n_foreign)).tolist()
-    return sure
+    # Eight counts of eight bits each are added up as one number; 300 characters have 150 words at most.
+    sums = np.add.reduceat(known[coded.indices.to_numpy()], starts) if len(starts) else np.zeros((0, 2), np.uint64)
+    packed, counts = np.ascontiguousarray(sums[:, 0]), sums[:, 1].astype(np.int64)
+    kinds = packed.view(np.uint8).reshape(len(texts), 8).astype(np.int64)
+    return _Words(kinds, counts & 0xFFFF, counts >> 16)
 
 
 def _count_names(words: Sequence[str], kinds: Sequence[str], capital: Sequence[bool]) -> Counter[str]:
@@ -183,19 +211,25 @@ def _count_names(words: Sequence[str], kinds: Sequence[str], capital: Sequence[b
     return counts
 
 
-def _word_evidence(words: Sequence[str]) -> float:
-    """The words' part of the logistic sum."""
+def _evidence(kinds: NDArray[np.int64], n_words: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the words' part of the logistic sum: float64 (n_texts,), of counts as in `_Words`."""
+    scale = np.minimum(1.0, _IN_WORDS / n_words)
+    evidence = _PER_LENGTH * np.minimum(n_words, _IN_WORDS) / _IN_WORDS
+    for place, (kind, weight) in enumerate((_PER_WORD | _PER_SHARE).items()):
+        count = kinds[:, place]
+        evidence += weight * (np.minimum(_MOST_COUNTED, scale * count) if kind in _PER_WORD else count / n_words)
+    return evidence
+
+
+def _kinds_beside_names(text: str) -> list[int]:
+    """Return how many words of each of `_KINDS_COUNTED` a text has, names left out."""
+    words = _WORD.findall(text)
     kinds = [_KINDS[word.lower()] for word in words]
     capital = [word[0].isupper() for word in words]
     counts = Counter(kinds)
     if any(capital[1:]) or words[0].isupper():  # else there are no names
         counts = _count_names(words, kinds, capital)
-    scale = min(1.0, _IN_WORDS / len(words))
-    return (
-        sum(weight * min(_MOST_COUNTED, scale * counts[kind]) for kind, weight in _PER_WORD.items())
-        + sum(weight * counts[kind] for kind, weight in _PER_SHARE.items()) / len(words)
-        + _PER_LENGTH * min(len(words), _IN_WORDS) / _IN_WORDS
-    )
+    return [counts[kind] for kind in _KINDS_COUNTED]
 
 
 def _other_script(text: str) -> str | None:
@@ -234,29 +268,22 @@ def _without_phrases(text: str) -> str:
     return text
 
 
-def _read(text: str, unquoted: str, sure: bool) -> tuple[tuple[str, float] | None, str, float]:
-    """The verdict where the library is not needed, else None; what it should read; the words' evidence.
-
-    Args:
-        unquoted: `text` without phrases, and whether it is surely English.
-    """
+def _to_look_at(text: str) -> str:
+    """Return `text` in small letters if it has none, without phrases if that leaves something to decide by."""
+    text = text.lower()[:_MOST_CHARS] if text.isupper() else text
+    unquoted = _without_phrases(text)
     words = _WORD.findall(unquoted)
-    if len(words) < _SHORT_WORDS and not any(_KINDS[word.lower()] in _ENGLISH_KINDS for word in words):
-        unquoted, words, sure = text, _WORD.findall(text), _surely_english(text)
-    if not unquoted.isascii() and (language := _other_script(unquoted)):
-        return (language, 0.0), unquoted, 0.0
-    if not words:
-        return ("und", 0.0), unquoted, 0.0
-    return (("en", _CERTAIN), unquoted, 0.0) if sure else (None, unquoted, _word_evidence(words))
+    enough = len(words) >= _SHORT_WORDS or any(_KINDS[word.lower()] in _ENGLISH_KINDS for word in words)
+    return unquoted if enough else text
 
 
-def _with_library(texts: Sequence[str], evidence: Sequence[float]) -> list[tuple[str, float]]:
+def _with_library(texts: Sequence[str], evidence: NDArray[np.float64]) -> list[tuple[str, float]]:
     model = load_model(CANDIDATES)
     shares = language_probabilities(model, texts)
     column = model.languages.index("en")
     library = shares[:, column]
     logits = np.log((library + 1e-6) / (1 - library + 1e-6)).clip(-_LOGIT_LIMIT, _LOGIT_LIMIT)
-    english = 1 / (1 + np.exp(-(_BIAS + _PER_LIBRARY_LOGIT * logits + np.asarray(evidence))))
+    english = 1 / (1 + np.exp(-(_BIAS + _PER_LIBRARY_LOGIT * logits + evidence)))
     shares[:, column] = -1.0
     others = shares.argmax(axis=1)
     return [
@@ -280,16 +307,24 @@ def detect_language(texts: Sequence[str]) -> list[tuple[str, float]]:
     >>> [p > 0.8 for _, p in detect_language(["Cuentame un chiste", "kal mausam kaisa rahega"])]
     [False, False]
     """
-    texts = [text[:_MOST_CHARS] for text in texts]
-    unquoted = list(texts)
-    for row in pc.indices_nonzero(pc.match_substring_regex(arrow_column(texts), _NOT_PLAIN)).to_pylist():
-        if texts[row].isupper():
-            texts[row] = texts[row].lower()
-        unquoted[row] = _without_phrases(texts[row])
-    readings = [
-        (("en", _CERTAIN), text, 0.0) if sure and text.isascii() else _read(whole, text, sure)
-        for whole, text, sure in zip(texts, unquoted, _all_surely_english(unquoted), strict=True)
+    if not texts:
+        return []
+    read = [text[:_MOST_CHARS] for text in texts]
+    for row in pc.indices_nonzero(pc.match_substring_regex(arrow_column(read), _NOT_PLAIN)).to_pylist():
+        read[row] = _to_look_at(read[row])
+    words = _words_of(read)
+    verdicts: list[tuple[str, float] | None] = [
+        ("und", 0.0) if not n_words else ("en", _CERTAIN) if sure else None
+        for n_words, sure in zip(words.n_words.tolist(), words.surely_english.tolist(), strict=True)
     ]
-    unsure = [(text, evidence) for verdict, text, evidence in readings if verdict is None]
-    late = iter(_with_library([text for text, _ in unsure], [evidence for _, evidence in unsure]) if unsure else ())
-    return [verdict or next(late) for verdict, _, _ in readings]
+    for row, text in enumerate(read):
+        if not text.isascii() and (language := _other_script(text)):
+            verdicts[row] = (language, 0.0)
+    unsure = [row for row, verdict in enumerate(verdicts) if verdict is None]
+    named = np.flatnonzero(words.n_capitals > 0).tolist()
+    for row in named:
+        if verdicts[row] is None and (words.n_capitals[row] > 1 or not _BEGINS.match(read[row])):
+            words.kinds[row] = _kinds_beside_names(read[row])
+    evidence = _evidence(words.kinds[unsure], words.n_words[unsure])
+    found = iter(_with_library([read[row] for row in unsure], evidence) if unsure else ())
+    return [verdict or next(found) for verdict in verdicts]
