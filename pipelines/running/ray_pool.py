@@ -24,6 +24,7 @@ from typing import Any
 import ray
 from ray.exceptions import (
     ActorUnavailableError,
+    AuthenticationError,
     OutOfMemoryError,
     RayActorError,
     RayError,
@@ -51,6 +52,7 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # without a share of a GPU a worker sees none: all would take it whole
 }
 JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set where `ray job submit` runs us: what the job brings to its workers
+TOKEN = "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to a copy of its token"
 PACKAGES = ("pipelines", "filters", "answers", "tts", "quantize", "noise")
 SENT = [field.name for field in fields(Order) if field.name != "recipe"]
 
@@ -86,7 +88,7 @@ def ray_pool(
         workers: how many at most; None for as many as there is room for.
         address: of a running cluster; None for this machine alone, or for the cluster whose job this is.
         work: what workers do.
-    Raises UserError where the CPUs do not suffice, with the sums.
+    Raises UserError where there is no cluster at the address, or none that takes this process.
     """
     on_sigterm = signal.getsignal(signal.SIGTERM)
     _start(workers, "auto" if address is None and JOB in os.environ else address)
@@ -112,17 +114,23 @@ def _start(workers: int | None, address: str | None) -> None:
         ray.init(address=address, runtime_env=brought(), **quiet)
     except ConnectionError as error:
         raise UserError(
-            f"--address {address}: no Ray cluster answers ({error}). Start one, or leave it out."
+            f"--address {address}: no Ray cluster answers ({error}). Start one, or leave it out; if there is one that "
+            f"asks for a token, set {TOKEN}."
         ) from error
-    total = int(ray.cluster_resources().get("CPU", 0))
-    free = int(ray.available_resources().get("CPU", 0))
-    if (workers or 0) > free or (total and not free):
-        ray.shutdown()
-        wanted = workers or 1
+    except AuthenticationError as error:
         raise UserError(
-            f"--workers {workers or 'default'}: {wanted} workers of 1 CPU each want {wanted} CPUs; "
-            f"the cluster at {address} has {total}, of which {free} are free. "
-            f"Ask for at most {free}, or wait for its other jobs."
+            f"--address {address}: the cluster's token is not here ({error.message.rstrip('.')}). Set {TOKEN}."
+        ) from error
+    except RuntimeError as error:
+        raise UserError(
+            f"--address {address}: Ray cannot join it from here ({error}). With HOST:PORT a driver must be on one of "
+            "the cluster's nodes; from elsewhere use ray://HOST:10001, or `ray job submit`."
+        ) from error
+    total, free = (found.get("CPU", 0.0) for found in (ray.cluster_resources(), ray.available_resources()))
+    if free < (workers or 1):
+        print(
+            f"The cluster at {address} has {total:g} CPUs, of which {free:g} are free: the run takes what it has room "
+            "for, and waits for other jobs or nodes where it has none."
         )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, assert_done, content, write_recipe
+from tests.conftest import ROOT, assert_done, content, speechmill, write_recipe
 
 pytestmark = pytest.mark.long
 
@@ -64,11 +64,13 @@ def descendants(pid: int) -> list[int]:
 class JobServer:
     """A Ray head on 127.0.0.1 to which jobs can be submitted.
 
+    gcs:     where drivers join it
     session: the folder of its sessions; short, since sockets lie in it
     env:     of whoever asks it: where its token lies
     """
 
     address: str
+    gcs: str
     session: Path
     env: dict[str, str]
 
@@ -106,7 +108,7 @@ def job_server() -> Iterator[JobServer]:
         )
     try:
         wait_for_port(int(dashboard), head, session / "head.log")
-        yield JobServer(f"http://127.0.0.1:{dashboard}", session, env)
+        yield JobServer(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", session, env)
     finally:
         below = descendants(head.pid)
         head.terminate()
@@ -166,3 +168,15 @@ def test_a_job_with_a_mistake_ends_badly_and_says_why(job_server: JobServer, tmp
     assert submitted.returncode != 0
     assert "tts.engine" in submitted.stdout + submitted.stderr
     assert not (tmp_path / "run" / "read").exists()
+
+
+@needs_job_server
+def test_who_knows_of_no_token_is_told_of_it(
+    job_server: JobServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray itself only says, for 20 s, that it did not connect."""
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    result = speechmill("run", write_recipe(tmp_path), "--address", job_server.gcs)
+    assert result.returncode == 2
+    assert f"--address {job_server.gcs}: no Ray cluster answers" in result.stderr
+    assert "asks for a token, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH" in result.stderr

@@ -1,0 +1,75 @@
+"""A cluster that cannot be joined is said with the remedy; one that is full is waited for."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+import ray
+
+from pipelines.errors import UserError
+from pipelines.running.perform import perform
+from pipelines.running.ray_pool import ray_pool
+from tests.conftest import ROOT, assert_done, speechmill, write_recipe
+from tests.running.simulated import Told
+
+
+def test_an_address_where_nothing_listens_is_said_at_once(tmp_path: Path) -> None:
+    result = speechmill("run", write_recipe(tmp_path), "--address", "127.0.0.1:9")
+    assert result.returncode == 2
+    assert "--address 127.0.0.1:9: nothing answers there" in result.stderr
+
+
+def test_a_token_that_is_not_here_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("HOME", str(tmp_path))  # a token may lie in the real one
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        result = speechmill("run", write_recipe(tmp_path), "--address", address)
+    assert result.returncode == 2, result.stderr
+    assert f"--address {address}: the cluster's token is not here" in result.stderr
+    assert "RAY_AUTH_TOKEN_PATH" in result.stderr
+
+
+def test_a_machine_that_is_no_node_is_told_the_way_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Ray raises after a minute's search for a raylet on this machine."""
+    said = "No node info found matching attributes: '192.0.2.1' when trying to resolve node to connect to."
+
+    def init(**options: Any) -> NoReturn:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(ray, "init", init)
+    remedy = "use ray://HOST:10001, or `ray job submit`"
+    with pytest.raises(UserError, match=remedy) as caught, ray_pool(None, "auto", Told(), perform):
+        pass
+    assert said in str(caught.value)
+
+
+def test_a_full_cluster_is_waited_for_and_workers_are_a_limit(tmp_path: Path) -> None:
+    """A cluster whose CPUs another job holds for a while: the sums, and as many workers as there is room for then."""
+    script = (
+        "import ray, subprocess, sys, time\n"
+        "head = ray.init(address='local', num_cpus=2, include_dashboard=False, log_to_driver=False)\n"
+        "@ray.remote(num_cpus=1)\n"
+        "class Hog:\n"
+        "    def ready(self): return 1\n"
+        "hogs = [Hog.remote(), Hog.remote()]\n"
+        "ray.get([h.ready.remote() for h in hogs])\n"
+        "time.sleep(1)\n"
+        "run = subprocess.Popen([sys.executable, '-m', 'pipelines', 'run', sys.argv[1], '--workers', '100',"
+        " '--address', head.address_info['address']])\n"
+        "time.sleep(10)\n"
+        "assert run.poll() is None, run.returncode\n"
+        "list(map(ray.kill, hogs))\n"
+        "sys.exit(run.wait())\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(write_recipe(tmp_path))],
+        cwd=ROOT, capture_output=True, text=True, timeout=150, check=False,
+    )  # fmt: skip
+    assert_done(result)
+    assert " has 2 CPUs, of which 0 are free" in result.stdout
