@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,15 @@ from pipelines.errors import RunError, UserError
 from pipelines.folders import lock, machine_copy, run_folder, store
 from pipelines.folders.lock import holds_lock, is_locked, lock_owner, lock_run
 from pipelines.folders.run_folder import RunFolder, open_url
-from pipelines.graph import missing_files
+from pipelines.graph import Unit, missing_files
 from pipelines.recipe import parse_recipe
 from pipelines.repair_options import Repair, RepairedRow
 from pipelines.running import runner
+from pipelines.running.orders import Order
 from pipelines.shards import Counts, Record, Staged, digest_file, read_record, to_json
+from pipelines.steps import BY_KEY
 from tests.conftest import ROOT, command, content, recipe_of, write_recipe
-from tests.pipelines.in_process import mill
+from tests.pipelines.in_process import Silent, mill, quiet, run_quietly
 from tests.running.s3_server import BUCKET, KEY, SECRET, S3Server, s3_server
 
 ONE = {"pass": "tts", "unit": "a-00000", "options": {"seed": 1}}
@@ -397,25 +399,94 @@ def test_a_driver_that_was_taken_over_brings_nothing_to_the_store(
     assert lies_there(s3, folder)["progress.json"] == b'{"of": "the second"}'
 
 
+@pytest.mark.parametrize("when", ["before its manifest", "while it lists"])
 def test_a_run_that_was_taken_over_removes_nothing_of_who_has_it_now(
-    machines: Machines, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    when: str, machines: Machines, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = machines.become("here")
-    finish = runner._Finisher.finish
+    finish, names = runner._Finisher.finish, RunFolder.names
 
-    def taken_over(finisher: runner._Finisher, state: Any, *arguments: Any) -> None:
-        if state.a_pass.key == "score":
-            put_lease(folder)
-            folder.write("score/of-the-second.parquet", b"rows")
+    def take_over() -> None:
+        put_lease(folder)
+        folder.write("score/of-the-second.parquet", b"rows")
+
+    def finished(finisher: runner._Finisher, state: Any, *arguments: Any) -> None:
+        if state.a_pass.key == "score" and when == "before its manifest":
+            take_over()
         finish(finisher, state, *arguments)
 
-    monkeypatch.setattr(runner._Finisher, "finish", taken_over)
+    def listed(run: RunFolder, below: str) -> list[str]:
+        if below == "score" and when == "while it lists":
+            take_over()
+        return names(run, below)
+
+    monkeypatch.setattr(runner._Finisher, "finish", finished)
+    monkeypatch.setattr(RunFolder, "names", listed)
     with pytest.raises(RunError, match=r"another process \(process 7 on far\) has taken over s3://"):
         mill("score", write_recipe(tmp_path), "--run-dir", folder.place, "--workers", "0")
     there = lies_there(s3, folder)
     assert there["score/of-the-second.parquet"] == b"rows"
     assert "score/examples-00000.json" in there
-    assert "score/manifest.json" not in there
+    assert ("score/manifest.json" in there) == (when == "while it lists")
+
+
+def test_a_run_that_was_taken_over_removes_no_parts_of_who_has_it_now(
+    machines: Machines, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = machines.become("here")
+
+    class TakenOver(runner.PartsAtWork):
+        def __init__(self, where: RunFolder) -> None:
+            super().__init__(where)
+            put_lease(folder)
+            folder.write("read/parts/examples-00099.json", b"{}\n")
+
+    monkeypatch.setattr(runner, "PartsAtWork", TakenOver)
+    recipe = parse_recipe(recipe_of(run_dir=folder.place), "test")
+    with pytest.raises(RunError, match="has taken over s3://"):
+        run_quietly(recipe, [BY_KEY["read"]])
+    assert "read/parts/examples-00099.json" in lies_there(s3, folder)
+
+
+def test_a_driver_that_was_taken_over_ends_while_its_workers_are_at_work(machines: Machines) -> None:
+    folder = machines.become("here")
+
+    class AtWork:
+        """Performs nothing, for so long that another process takes the run over."""
+
+        size = 1
+
+        def submit(self, order: Order) -> None: ...
+
+        def wait(self, look: Callable[[], object]) -> tuple[Order, Record]:
+            put_lease(folder)
+            until(look)
+            raise AssertionError("it looks, and is told nothing")
+
+    recipe = parse_recipe(recipe_of(run_dir=folder.place), "test")
+    with pytest.raises(RunError, match="has taken over s3://"):
+        runner.run(recipe, [BY_KEY["read"]], nullcontext(AtWork()), Silent(), quiet, threads=False)  # type: ignore[arg-type]
+
+
+def test_a_driver_that_was_taken_over_lets_no_audio_go(tmp_path: Path) -> None:
+    recipe = parse_recipe(recipe_of(tts={"keep_audio": False}, export={"audio": False}, run_dir=str(tmp_path)), "test")
+    audio = tmp_path / "tts" / "a-00000.parquet"
+    audio.parent.mkdir()
+    audio.write_bytes(b"of who has the run now")
+    with lock_run(tmp_path) as hold:
+        finisher = runner._Finisher(recipe, list(BY_KEY.values()), RunFolder(tmp_path), hold, Silent(), quiet)  # type: ignore[arg-type]
+        order = Order(recipe, "quantize", Unit("a-00000"), {}, hold.token)
+        record = Record("f", {}, Counts(), {}, {}, {})
+        mine = (tmp_path / "lock").read_text()
+        (tmp_path / "lock").write_text('{"token": "t", "pid": 7, "host": "far"}')  # a file system lost our lock
+        with pytest.raises(RunError, match=r"another process \(process 7 on far\) has taken over"):
+            finisher.take(order, record)
+        assert audio.is_file()
+        (tmp_path / "lock").write_text(mine)
+    with lock_run(tmp_path) as hold:
+        finisher = runner._Finisher(recipe, list(BY_KEY.values()), RunFolder(tmp_path), hold, Silent(), quiet)  # type: ignore[arg-type]
+        finisher.take(order, record)
+        assert not audio.exists()
 
 
 def test_a_second_look_lists_and_fetches_what_changed(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
