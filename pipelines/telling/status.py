@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -11,7 +12,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from pipelines.errors import UserError
+from pipelines.errors import RunError, UserError
 from pipelines.folders.lock import is_locked, lock_owner
 from pipelines.folders.places import folder_of, url_of
 from pipelines.folders.run_folder import RunFolder, folder_at, open_run_folder, open_url
@@ -23,6 +24,7 @@ from pipelines.running.progress import FILE, describe, describe_run, describe_us
 REMARKABLE = ("worker_died", "shard_retried", "shard_quarantined", "straggler_reissued", "node_left", "node_joined")
 SHOWN = 5  # of those
 SILENT_SECONDS = 60  # a driver writes every few seconds
+PATIENCE_SECONDS = 300.0  # for which a store may fail while a run is watched: the run itself may get over that too
 ENDS = {0: "done", 3: "done but for shards in quarantine"}
 
 
@@ -151,11 +153,11 @@ def describe_event(event: Mapping[str, Any]) -> str:
 def watch(see: Callable[[], dict[str, Any]], console: Console, seconds: float, as_json: bool) -> int:
     """Show a run's status again and again until the run ends; in place on a terminal, else a line a time.
 
-    Returns the exit code of the run; 1 where its driver is gone.
+    Returns the exit code of the run; 1 where its driver is gone. Raises RunError where its store has failed for long.
     """
-    seen = see()
     with Live(console=console, auto_refresh=False, transient=True) as live:
-        while seen["state"] in ("running", "in use"):
+        looks = _looks(see, seconds)
+        while (seen := next(looks))["state"] in ("running", "in use"):
             if as_json:
                 console.print(json.dumps(seen, ensure_ascii=False), markup=False, soft_wrap=True)
             elif console.is_terminal:
@@ -164,9 +166,25 @@ def watch(see: Callable[[], dict[str, Any]], console: Console, seconds: float, a
             else:
                 console.print(short(seen), markup=False)
             time.sleep(seconds)
-            seen = see()
     show(seen, console, as_json)
     return int(seen["code"]) if seen["state"] == "ended" else 1
+
+
+def _looks(see: Callable[[], dict[str, Any]], seconds: float) -> Iterator[dict[str, Any]]:
+    """Yield looks that succeed. Raises RunError where all fail for PATIENCE_SECONDS; until then that is told."""
+    failing: float | None = None  # since when
+    while True:
+        try:
+            seen = see()
+        except RunError as error:
+            failing = time.monotonic() if failing is None else failing
+            if time.monotonic() - failing > PATIENCE_SECONDS:
+                raise
+            print(f"{error} (trying again for up to {format_seconds(PATIENCE_SECONDS)})", file=sys.stderr)
+            time.sleep(seconds)
+        else:
+            failing = None
+            yield seen
 
 
 def show(seen: Mapping[str, Any], console: Console, as_json: bool) -> None:

@@ -9,13 +9,14 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from pipelines.errors import UserError
+from pipelines.errors import RunError, UserError
 from pipelines.folders.lock import lock_run
 from pipelines.folders.run_folder import RunFolder
 from pipelines.running.events import Events
@@ -180,6 +181,65 @@ def test_10000_shards_are_told_of_at_once(tmp_path: Path) -> None:
     assert run_of(tmp_path)[0] == 0
     assert time.process_time() - began < 0.2  # 0.02 s here; imports are another 0.4 s
     assert (tmp_path / "progress.json").stat().st_size < 5_000
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_watch_goes_on_where_the_store_fails_for_a_while(
+    as_json: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = Told(tmp_path)
+    told.events.tell("run_started")
+    told.progress._write()
+    text, looks = io.StringIO(), []
+
+    def see() -> dict:
+        looks.append(None)
+        if len(looks) in (1, 3, 4):
+            raise RunError("s3://runs/a: cannot list lock: the line is cut")
+        if len(looks) == 5:
+            told.end(3)
+        return {**status.look(told.folder), **({"state": "running"} if len(looks) < 5 else {})}
+
+    code = status.watch(see, Console(file=text, width=120, highlight=False), 0.0, as_json)
+    assert [code, len(looks)] == [3, 5]
+    assert capsys.readouterr().err.count("cannot list lock: the line is cut") == 3
+    lines = text.getvalue().splitlines()
+    assert "cut" not in text.getvalue()
+    assert not as_json or [json.loads(line)["state"] for line in lines] == ["running", "ended"]
+
+
+def test_watch_gives_a_store_up_that_fails_for_long(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(status, "PATIENCE_SECONDS", 0.2)
+    looks: list[None] = []
+
+    def see() -> dict:
+        looks.append(None)
+        if len(looks) == 3:  # one look that succeeds, and its patience is as long as before
+            time.sleep(0.15)
+            return {"state": "in use", "owner": "process 7 on far", "passes": {}}
+        raise RunError("s3://runs/a: cannot list lock: the line is cut")
+
+    began = time.monotonic()
+    with pytest.raises(RunError, match="the line is cut"):
+        status.watch(see, Console(file=io.StringIO()), 0.05, as_json=True)
+    assert time.monotonic() - began > 0.4
+    assert capsys.readouterr().err.count("trying again for up to") == len(looks) - 2
+
+
+def test_watch_tries_a_store_again_however_seldom_it_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "PATIENCE_SECONDS", 0.01)
+    in_use = {"state": "in use", "owner": "process 7 on far", "passes": {}}
+    ended = {**in_use, "state": "ended", "run": "a", "silent": 1.0, "code": 3, "why": None, "events": []}
+    seen: list[Any] = [in_use, RunError("the line is cut"), in_use, RunError("the line is cut"), ended]
+
+    def see() -> dict[str, Any]:
+        if isinstance(one := seen.pop(0), RunError):
+            raise one
+        return dict(one)
+
+    assert status.watch(see, Console(file=io.StringIO()), 0.05, as_json=False) == 3
 
 
 def test_watch_on_a_terminal_draws_in_place_and_leaves_the_end(tmp_path: Path) -> None:
