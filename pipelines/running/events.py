@@ -128,10 +128,3 @@ def _since(began: float, folder: Path) -> list[dict[str, Any]]:
         if events and events[0]["time"] < began:
             break
     return found
-
-
-def read_events(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield every event that a folder has, the oldest first."""
-    for path in [*parts_of(folder), folder / FILE]:
-        if path.is_file():
-            yield from parse(path.read_bytes())

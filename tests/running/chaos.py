@@ -14,10 +14,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipelines.running.events import read_events
 from tests.answers.loopback_chat import LoopbackChat
 from tests.conftest import ROOT, command, content, speechmill
 from tests.running.cluster import Cluster, kill
+from tests.running.events_of import read_events
 from tests.running.every_step import CONCURRENCY, write_recipe, write_sources
 
 KINDS = ("driver", "worker", "raylet", "node")

@@ -10,9 +10,10 @@ import pytest
 
 from pipelines.folders.run_folder import RunFolder
 from pipelines.running import events
-from pipelines.running.events import FILE, Events, read_events
+from pipelines.running.events import FILE, Events
 from tests.conftest import write_recipe
 from tests.pipelines.in_process import mill
+from tests.running.events_of import read_events
 
 
 def told(folder: Path) -> list[tuple[str, int]]:

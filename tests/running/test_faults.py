@@ -27,7 +27,7 @@ from pipelines.graph import Outputs, Unit
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.row import REJECTED_ROW, ROW
 from pipelines.running import runner
-from pipelines.running.events import Events, read_events
+from pipelines.running.events import Events
 from pipelines.running.orders import Order, Tell
 from pipelines.running.perform import InThisProcess, perform
 from pipelines.running.pool import Times
@@ -38,6 +38,7 @@ from pipelines.shards import QUARANTINED, Counts, Record, read_record
 from pipelines.steps import passes_for
 from tests.conftest import ROOT, assert_done, content, speechmill, write_recipe
 from tests.running.cluster import Cluster, cluster, kill
+from tests.running.events_of import read_events
 from tests.running.simulated import Told, orders, recipe_with
 
 pytestmark = pytest.mark.long

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.running.events import read_events
 from tests.conftest import ROOT, command, write_recipe
+from tests.running.events_of import read_events
 
 pytestmark = pytest.mark.long
 

@@ -24,7 +24,7 @@ from pipelines.graph import Unit, UnitPlan
 from pipelines.parts import PartsAtWork
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.running import runner
-from pipelines.running.events import Events, read_events
+from pipelines.running.events import Events
 from pipelines.running.orders import Executor, Order, Tell
 from pipelines.running.perform import InThisProcess, InThreads, perform
 from pipelines.running.progress import Progress, read_progress
@@ -33,6 +33,7 @@ from pipelines.shards import Counts, Record, Staged
 from pipelines.steps import passes_for
 from pipelines.steps import read as read_step
 from tests.conftest import content, write_recipe
+from tests.running.events_of import read_events
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers have our packages, and no tests
 
