@@ -82,6 +82,7 @@ def read_in_parts(job: Job, folder: str, rows_per_group: int, open_reader: Open)
     where, fingerprint = job.staged.folder, digest_json(job.made_of)
     before = where.record(f"{folder}/{source.name}.json")
     if before is not None and before.fingerprint != fingerprint:
+        job.staged.check_owner(f"{folder}/{source.name}.json")
         where.remove([f"{folder}/{source.name}.json"])  # it must not vouch for parts that are about to change
     parts = _finished_parts(where.record, where, folder, source.name, fingerprint)
     position = parts[-1].facts["position"] if parts else 0

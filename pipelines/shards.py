@@ -1,4 +1,4 @@
-"""Files that are whole or absent: staged writing, records, digests, the lock on a run folder.
+"""Files that are whole or absent: staged writing, records, digests; the rows of a shard, counted as they are written.
 
 A unit of work stages its files on its machine, then commits: the old record goes, the files are moved to their names
 (fsynced and renamed, or uploaded), the new record is written last. Done is the record, and nothing else.
@@ -238,13 +238,18 @@ class Staged:
         if before is not None and self._is_done(before, record.fingerprint):
             self.discard()
             return before
-        self._check_owner(record_name)
+        self.check_owner(record_name)
         if before is not None and before.files != record.files:
             self.folder.remove([record_name])  # an old record must never vouch for a new file
         self.folder.put(self._files, digests)
-        self._check_owner(record_name)
+        self.check_owner(record_name)
         self.folder.write(record_name, to_json(asdict(record)))
         return record
+
+    def check_owner(self, name: str) -> None:
+        """Raise RunError where the run now belongs to another process: asked before a file is removed or written."""
+        if not self.may_commit():
+            raise RunError(f"{name}: another process has taken over {self.folder.place}")
 
     def discard(self) -> None:
         """Remove what was staged and not committed, and let go of what was in hand."""
@@ -254,10 +259,6 @@ class Staged:
     def _is_done(self, before: Record, fingerprint: str) -> bool:
         """Tell whether the record that lies there is of this very unit, done: not given up, and with its files."""
         return before.fingerprint == fingerprint and QUARANTINED not in before.facts and self.folder.has(before)
-
-    def _check_owner(self, record_name: str) -> None:
-        if not self.may_commit():
-            raise RunError(f"{record_name}: another process has taken over {self.folder.place}")
 
 
 @cache  # a shard has the schemas of the one before

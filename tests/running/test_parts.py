@@ -17,10 +17,10 @@ import pytest
 from ray import cloudpickle
 from rich.console import Console
 
-from pipelines.errors import UserError
+from pipelines.errors import RunError, UserError
 from pipelines.folders import run_folder
 from pipelines.folders.run_folder import RunFolder, open_run_folder, open_url
-from pipelines.graph import Unit, UnitPlan
+from pipelines.graph import Job, Unit, UnitPlan
 from pipelines.parts import PartsAtWork
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.running import runner
@@ -259,3 +259,14 @@ def test_workers_score_while_one_reads_and_dies(tmp_path: Path) -> None:
     done = told(run, "shard_done")
     assert done.index(("score", "rows-00000")) < done.index(("read", "rows"))
     assert content(run) == content(undisturbed)
+
+
+def test_a_reader_whose_driver_was_taken_over_removes_no_record(tmp_path: Path) -> None:
+    write_source(tmp_path)
+    recipe = recipe_in(tmp_path, "run")
+    run = score(recipe, in_loop)
+    before = stamps(run, "read/*.json")
+    unit = Unit("rows", args={"source": recipe.sources[0].model_dump(mode="json")}, notes={"files": {}})
+    with pytest.raises(RunError, match=r"read/rows\.json: another process has taken over"):
+        read_step.PASS.run(Job(recipe, unit, Staged(run, lambda: False), {"of": "another recipe"}))
+    assert stamps(run, "read/*.json") == before
