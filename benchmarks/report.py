@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from pipelines.graph import Job  # noqa: E402
 from pipelines.recipe import Recipe, load_recipe  # noqa: E402
 from pipelines.row import REJECTED_ROW, ROW  # noqa: E402
 from pipelines.running.events import Events  # noqa: E402
-from pipelines.running.orders import Executor, Order  # noqa: E402
+from pipelines.running.orders import Executor, Needs, Order, nothing  # noqa: E402
 from pipelines.running.perform import perform  # noqa: E402
 from pipelines.running.progress import Progress  # noqa: E402
 from pipelines.running.runner import run  # noqa: E402
@@ -123,11 +123,14 @@ class StandIns:
         self._voices = [voice.id for voice in recipe.tts.voices]
         self._orders: deque[Order] = deque()
 
+    def check(self, needs: Mapping[str, Needs]) -> None:
+        """It is here whatever is needed."""
+
     def submit(self, order: Order) -> None:
         """Take an order."""
         self._orders.append(order)
 
-    def wait(self) -> tuple[Order, Record]:
+    def wait(self, look: Callable[[], object] = nothing) -> tuple[Order, Record]:
         """Return the next order with its record."""
         order = self._orders.popleft()
         return order, perform(order) if order.key in REAL else self._commit(order)

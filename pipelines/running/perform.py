@@ -7,7 +7,7 @@ import heapq
 import os
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +19,7 @@ from pipelines.folders.lock import holds_lock
 from pipelines.folders.run_folder import open_run_folder
 from pipelines.graph import Job
 from pipelines.running.gpus import GpuWatch
-from pipelines.running.orders import LOOK_SECONDS, Order, Tell, nothing
+from pipelines.running.orders import LOOK_SECONDS, Needs, Order, Tell, nothing
 from pipelines.shards import Record, Staged
 
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
@@ -36,6 +36,9 @@ class InThisProcess:
         self._tell = tell
         self._queue: list[tuple[int, int, Order]] = []
         self._count = 0
+
+    def check(self, needs: Mapping[str, Needs]) -> None:
+        """It is here whatever is needed."""
 
     def submit(self, order: Order) -> None:
         """Take an order."""
@@ -56,6 +59,9 @@ class InThreads:
         self.size = 2 * len(os.sched_getaffinity(0))  # each waits for the disk half of its time
         self._pool = ThreadPoolExecutor(self.size)
         self._waiting: dict[Future[Record], Order] = {}
+
+    def check(self, needs: Mapping[str, Needs]) -> None:
+        """They are here whatever is needed."""
 
     def submit(self, order: Order) -> None:
         """Take an order."""

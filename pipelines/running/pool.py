@@ -112,6 +112,17 @@ class Pool:
         self._others = self._total_cpus() - cluster.free_cpus()
         self.size = most or max(int(self._total_cpus() - self._others), 1)
 
+    @property
+    def nodes(self) -> Mapping[str, Node]:
+        """The nodes that are alive, as they were last looked at."""
+        return self._nodes
+
+    def check(self, needs: Mapping[str, Needs]) -> None:
+        """Raise UserError, with the sums, where passes want workers for which no node is large enough."""
+        said = [self._too_large(Kind(one), key) for key, one in needs.items() if not self._is_possible(one)]
+        if said:
+            raise UserError("\n".join(said))
+
     def submit(self, order: Order) -> None:
         """Take an order."""
         self._recipe = order.recipe
@@ -426,30 +437,35 @@ class Pool:
         queues = next(queues for other, queues in self._waiting.kinds() if other == kind)
         (queue, *_) = [q for q in queues if q.waiting]
         waited = now - self._starved[kind]
-        if any(node.room.fits(kind.needs) for node in self._nodes.values()):
+        if self._is_possible(kind.needs):
             if waited > self._times.node and not any(worker.task is not None for worker in self._workers.values()):
                 raise RunError(
                     f"{queue.key}: there was no room for a worker of {kind} within {self._times.node:g} s; "
                     f"free CPUs: {self._cluster.free_cpus():g} of {self._total_cpus():g}."
                 )
         elif kind not in self._could and not queue.grows:
-            raise UserError(self._too_large(kind, queue))
+            raise UserError(self._too_large(kind, queue.key))
         elif waited > self._times.node:
-            raise RunError(f"{self._too_large(kind, queue)} None came within {self._times.node:g} s.")
+            raise RunError(f"{self._too_large(kind, queue.key)} None came within {self._times.node:g} s.")
 
-    def _too_large(self, kind: Kind, queue: PassQueue) -> str:
-        """Return why no node has room for a worker, with the sums."""
+    def _is_possible(self, needs: Needs) -> bool:
+        """Tell whether a node is large enough for a worker."""
+        return any(node.room.fits(needs) for node in self._nodes.values())
+
+    def _too_large(self, kind: Kind, key: str) -> str:
+        """Return why no node has room for a worker of a pass, with the sums."""
         rooms, needs = [node.room for node in self._nodes.values()], kind.needs
         if needs.gpus and not any(Room(1e9, room.gpus, 1e18).fits(Needs(gpus=needs.gpus)) for room in rooms):
             total = sum(len(room.gpus) for room in rooms)
             return (
-                f"{queue.key}.gpus: workers of {needs.gpus:g} GPUs each want {needs.gpus:g}; this cluster has "
-                f"{total:g}. Set {queue.key}.gpus=0 to compute on CPUs."
+                f"{key}.gpus: workers of {needs.gpus:g} GPUs each want {needs.gpus:g}; this cluster has "
+                f"{total:g}. Set {key}.gpus=0 to compute on CPUs, or workers.{key}.max where such a node is to come."
             )
         cpus, memory = (max((getattr(r, what) for r in rooms), default=0) for what in ("cpus", "memory_bytes"))
         return (
-            f"workers.{queue.key}: a worker wants {kind}, all on one node; the cluster has {len(rooms)} nodes, "
-            f"of which the largest has {cpus:g} CPUs and {memory / 2**30:.1f} GiB. Ask for less, or add a larger node."
+            f"workers.{key}: a worker wants {kind}, all on one node; the cluster has {len(rooms)} nodes, "
+            f"of which the largest has {cpus:g} CPUs and {memory / 2**30:.1f} GiB. Ask for less, add a larger node, or "
+            f"set workers.{key}.max where one is to come."
         )
 
 

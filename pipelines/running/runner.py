@@ -48,10 +48,17 @@ def executor(workers: int | None, address: str | None, events: Events, name: str
 class _Hands:
     """What performs orders: light ones in threads of this process, until the first that is worth a worker's start."""
 
-    def __init__(self, execute: AbstractContextManager[Executor], stack: ExitStack, tell: Tell) -> None:
+    def __init__(
+        self,
+        execute: AbstractContextManager[Executor],
+        stack: ExitStack,
+        tell: Tell,
+        to_come: Callable[[], Mapping[str, Needs]],
+    ) -> None:
         self._tell = tell
         self._execute = execute
         self._stack = stack
+        self._to_come = to_come
         self._workers: Executor | None = None
         self._threads: InThreads | None = None
         self._in_threads = self._in_workers = 0
@@ -92,6 +99,7 @@ class _Hands:
         if self._workers is None:
             self._workers = self._stack.enter_context(self._execute)
         return self._workers
+            self._workers.check(self._to_come())
 
 
 def run(
@@ -117,7 +125,7 @@ def run(
         hold.check()
         folder.write("recipe.json", to_json(recipe.model_dump(mode="json")))
         end = stack.enter_context(_told(progress, tell, recipe.name))
-        hands = _Hands(execute, stack, tell)
+        hands = _Hands(execute, stack, tell, lambda: _to_come(recipe, schedule.passes))
         finisher = _Finisher(recipe, passes, folder, hold, progress, tell)
         schedule = Schedule(recipe, passes, finisher.finish)
         parts = PartsAtWork(folder)
@@ -129,7 +137,7 @@ def run(
             limits = [limit for limit in (size, allowed, options.max) if limit is not None]
             return Order(
                 *(recipe, a_pass.key, planned.unit, planned.made_of, hold.token),
-                needs=Needs(options.cpus, a_pass.gpus(recipe), round(options.memory_gib * GIB)),
+                needs=_needs(recipe, a_pass),
                 least=options.min,
                 most=options.max,
                 workers=min(limits),
@@ -166,6 +174,18 @@ def run(
 
 
 @dataclass
+def _needs(recipe: Recipe, a_pass: Pass) -> Needs:
+    """Return what each of a pass's workers needs of a node."""
+    options = recipe.workers.of(a_pass.key)
+    return Needs(options.cpus, a_pass.gpus(recipe), round(options.memory_gib * GIB))
+
+
+def _to_come(recipe: Recipe, passes: Iterable[PassAtWork]) -> dict[str, Needs]:
+    """Return what workers need, by pass: of all that are not finished, but those for which nodes may be to come."""
+    coming = [state.a_pass for state in passes if not state.finished and state.a_pass.applies(recipe)]
+    return {one.key: _needs(recipe, one) for one in coming if recipe.workers.of(one.key).max is None}
+
+
 class _End:
     code: int = 1
 

@@ -12,8 +12,14 @@ import pytest
 import ray
 
 from pipelines.errors import UserError
+from pipelines.recipe import load_recipe
+from pipelines.running import runner
+from pipelines.running.orders import Needs
 from pipelines.running.perform import perform
 from pipelines.running.ray_pool import ray_pool
+from pipelines.running.schedule import Schedule
+from pipelines.steps import passes_for
+from pipelines.worker_options import GIB
 from tests.conftest import ROOT, assert_done, speechmill, write_recipe
 from tests.running.simulated import Told
 
@@ -73,3 +79,22 @@ def test_a_full_cluster_is_waited_for_and_workers_are_a_limit(tmp_path: Path) ->
     )  # fmt: skip
     assert_done(result)
     assert " has 2 CPUs, of which 0 are free" in result.stdout
+
+
+def test_what_never_fits_is_said_before_anything_is_done(tmp_path: Path) -> None:
+    """The passes of this run are all looked at when the pool is up, not each when its first shard is due."""
+    changes = {"tts": {"memory_gib": 9000}, "quantize": {"memory_gib": 8000}}
+    result = speechmill("run", write_recipe(tmp_path, workers=changes), "--workers", "1")
+    assert result.returncode == 2, result.stdout
+    for key, gib in (("tts", 9000), ("quantize", 8000)):
+        assert f"workers.{key}: a worker wants 1 CPU, {gib} GiB, all on one node" in result.stderr
+    assert "tts.augment" not in result.stderr  # it does not apply
+    assert not list((tmp_path / "run").glob("*/*.parquet"))
+
+
+def test_what_is_done_or_may_have_nodes_to_come_need_not_fit(finished: Path, tmp_path: Path) -> None:
+    workers = {"tts": {"memory_gib": 9000}, "mix": {"memory_gib": 2}, "export": {"memory_gib": 9000, "max": 2}}
+    path = write_recipe(tmp_path, workers=workers, mix={"mixtures": {"other": {"parts": {"transcription": 100}}}})
+    recipe = load_recipe(path, run_dir=str(finished / "run"))
+    schedule = Schedule(recipe, passes_for(None), lambda state, records, outputs: None)
+    assert runner._to_come(recipe, schedule.passes) == {"mix": Needs(memory_bytes=2 * GIB)}

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
@@ -32,7 +32,7 @@ from pipelines.graph import Unit, missing_files
 from pipelines.recipe import parse_recipe
 from pipelines.repair_options import Repair, RepairedRow
 from pipelines.running import runner
-from pipelines.running.orders import Order
+from pipelines.running.orders import Needs, Order
 from pipelines.shards import Counts, Record, Staged, digest_file, read_record, to_json
 from pipelines.steps import BY_KEY
 from tests.conftest import ROOT, command, content, recipe_of, write_recipe
@@ -455,6 +455,8 @@ def test_a_driver_that_was_taken_over_ends_while_its_workers_are_at_work(machine
         """Performs nothing, for so long that another process takes the run over."""
 
         size = 1
+
+        def check(self, needs: Mapping[str, Needs]) -> None: ...
 
         def submit(self, order: Order) -> None: ...
 

@@ -157,6 +157,9 @@ def test_what_no_node_has_is_said_with_the_sums(
     pool = pool_of(Simulated(a=Room(8), b=Room(4)))
     with pytest.raises(UserError, match=said.replace(".", r"\.")):
         run_all(pool, orders(recipe_with(tmp_path, **options), "tts", 1, needs=needs))
+    with pytest.raises(UserError, match=said.replace(".", r"\.")):
+        pool.check({"score": Needs(cpus=8), "tts": needs})
+    pool.check({"score": Needs(cpus=8), "tts": Needs()})
 
 
 def test_a_cluster_that_may_grow_is_asked_to_and_waited_for(tmp_path: Path) -> None:
