@@ -226,12 +226,12 @@ def calibrate(
 
     Example: speechmill calibrate configs/quickstart.yaml --rows 200
     """
-    from pipelines.estimate.calibrate import calibrate_recipe
+    from pipelines.estimate.calibrate import calibrate_recipe, ran_on
 
     def execute(small: Recipe) -> None:
         _execute(small, None, workers, address)
 
-    for line in calibrate_recipe(recipe, set_ or [], rows, out, workers, address, execute):
+    for line in calibrate_recipe(recipe, set_ or [], rows, out, lambda: ran_on(workers, address), execute):
         typer.echo(line)
 
 

@@ -93,6 +93,7 @@ class Cluster(Options):
     cpus: int = Field(ge=1, description="of each node")
     gpus: int = Field(0, ge=0, description="of each node")
     nodes: int = Field(1, ge=1, description="how many")
+    memory_gib: float = Field(0.0, ge=0, description="of each node, for workers (`ray status`); 0: not counted")
 
 
 class Prices(Options):
@@ -109,5 +110,7 @@ class Planning(Options):
     rates: str | Rates | None = Field(
         None, description="a file of `calibrate`, a finished run's folder, or a table; none: <run folder>-calibration"
     )
-    cluster: Cluster | None = Field(None, description="{cpus, gpus, nodes}: of each node; none: this machine")
+    cluster: Cluster | None = Field(
+        None, description="{cpus, gpus, memory_gib, nodes}: of each node; none: this machine"
+    )
     prices: Prices = Field(Prices(), description="{cpu_hour, gpu_hour, gib_month}, in one currency")

@@ -26,7 +26,8 @@ def plan(
         list[str] | None, typer.Option(help="records of a source that nobody can count (repeatable)", metavar="NAME=N")
     ] = None,
     cluster: Annotated[
-        str | None, typer.Option(help="cpus, gpus of each node, nodes; default: this machine", metavar="cpus=N,...")
+        str | None,
+        typer.Option(help="cpus, gpus, memory_gib of each node, nodes; default: this machine", metavar="cpus=N,..."),
     ] = None,
     price: Annotated[
         str | None, typer.Option(help="cpu_hour, gpu_hour, gib_month, in one currency", metavar="cpu_hour=X,...")

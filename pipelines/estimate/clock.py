@@ -6,9 +6,12 @@ import heapq
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from pipelines.errors import UserError
 from pipelines.estimate_options import Cluster
+
+NEARLY = 1e-9  # shares of CPUs and GPUs are sums of floats
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Work:
     beside:  passes that must have done the unit of the same name first, if they have one
     waits:   passes that must be finished
     start:   seconds that a worker needs before its first unit
-    cpus, gpus: of a worker
+    cpus, gpus, memory_gib: of a worker
     most:    workers at once; None: as many as there is room for
     """
 
@@ -32,6 +35,7 @@ class Work:
     start: float = 0.0
     cpus: float = 1.0
     gpus: float = 0.0
+    memory_gib: float = 0.0
     most: int | None = None
 
 
@@ -54,15 +58,21 @@ def room(work: Work, cluster: Cluster) -> int:
 
     >>> room(Work("tts", {}, cpus=2, gpus=0.5), Cluster(cpus=16, gpus=2, nodes=3))
     12
+    >>> room(Work("tts", {}, memory_gib=12), Cluster(cpus=16, memory_gib=64))
+    5
     """
     of_node = int(cluster.cpus / work.cpus) if work.cpus else cluster.cpus
     if work.gpus:
         on_gpus = cluster.gpus * int(1 / work.gpus) if work.gpus < 1 else int(cluster.gpus / work.gpus)
         of_node = min(of_node, on_gpus)
+    counted = bool(work.memory_gib and cluster.memory_gib)
+    if counted:
+        of_node = min(of_node, int(cluster.memory_gib / work.memory_gib))
     if not of_node:
+        needs, has = (f", {of.memory_gib:g} GiB" if counted else "" for of in (work, cluster))
         raise UserError(
-            f"{work.key}: a worker needs {work.cpus:g} CPUs and {work.gpus:g} GPUs, and a node of the cluster has "
-            f"{cluster.cpus} and {cluster.gpus}: name another, --cluster cpus=16,gpus=1"
+            f"{work.key}: a worker needs {work.cpus:g} CPUs, {work.gpus:g} GPUs{needs}, and a node of the cluster has "
+            f"{cluster.cpus}, {cluster.gpus}{has}: name another, --cluster cpus=16,gpus=1"
         )
     of_all = of_node * cluster.nodes
     return of_all if work.most is None else max(1, min(work.most, of_all))
@@ -78,12 +88,46 @@ def simulate(works: Sequence[Work], cluster: Cluster) -> Times:
     return clock.run()
 
 
+class _Nodes:
+    """What is free on each node, of CPUs, GPUs and memory."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        memory = cluster.memory_gib or float("inf")
+        self._free = [[float(cluster.cpus), float(cluster.gpus), memory] for _ in range(cluster.nodes)]
+        self._cpus, self._gpus = float(cluster.cpus * cluster.nodes), float(cluster.gpus * cluster.nodes)
+        self._last = 0  # where something was given back: in a full cluster there is room nowhere else
+
+    def take(self, work: Work) -> int | None:
+        """Take a worker's room; returns on which node, None where none has as much."""
+        if work.cpus > self._cpus + NEARLY or work.gpus > self._gpus + NEARLY:
+            return None
+        for number in chain((self._last,), range(len(self._free))):
+            cpus, gpus, memory = self._free[number]
+            if work.cpus <= cpus + NEARLY and work.gpus <= gpus + NEARLY and work.memory_gib <= memory + NEARLY:
+                self._add(number, work, -1)
+                return number
+        return None
+
+    def give_back(self, number: int, work: Work) -> None:
+        """Free a worker's room."""
+        self._add(number, work, 1)
+        self._last = number
+
+    def _add(self, number: int, work: Work, sign: int) -> None:
+        free = self._free[number]
+        free[0] += sign * work.cpus
+        free[1] += sign * work.gpus
+        free[2] += sign * work.memory_gib
+        self._cpus += sign * work.cpus
+        self._gpus += sign * work.gpus
+
+
 class _Clock:
     def __init__(self, works: Sequence[Work], cluster: Cluster) -> None:
         self._works = works
         self._number = {work.key: number for number, work in enumerate(works)}
         self._room = [room(work, cluster) if any(s is not None for s in work.units.values()) else 1 for work in works]
-        self._cpus, self._gpus = float(cluster.cpus * cluster.nodes), float(cluster.gpus * cluster.nodes)
+        self._nodes = _Nodes(cluster)
         self._left = [len(work.units) for work in works]
         self._waits = [{self._number[key] for key in work.waits if key in self._number} for work in works]
         self._behind: list[list[int]] = [[] for _ in works]  # passes that wait for each, or follow it
@@ -107,18 +151,17 @@ class _Clock:
 
     def run(self) -> Times:
         now = 0.0
-        busy: list[tuple[float, int, str]] = []  # when, number of the pass, unit
+        busy: list[tuple[float, int, str, int]] = []  # when, number of the pass, unit, node
         for number in range(len(self._works)):
             self._begin(number, now)
         while True:
-            for number, unit, seconds in self._given():
-                heapq.heappush(busy, (now + seconds, number, unit))
+            for number, unit, seconds, node in self._given():
+                heapq.heappush(busy, (now + seconds, number, unit, node))
             if not busy:
                 break
-            now, number, unit = heapq.heappop(busy)
-            work = self._works[number]
+            now, number, unit, node = heapq.heappop(busy)
             self._running[number] -= 1
-            self._cpus, self._gpus = self._cpus + work.cpus, self._gpus + work.gpus
+            self._nodes.give_back(node, self._works[number])
             self._done(number, unit, now)
         if any(self._left):
             stuck = [work.key for work, left in zip(self._works, self._left, strict=True) if left]
@@ -129,11 +172,13 @@ class _Clock:
         }
         return self._times
 
-    def _given(self) -> Iterator[tuple[int, str, float]]:
+    def _given(self) -> Iterator[tuple[int, str, float, int]]:
         """Yield the units that free workers take now: of the last pass first."""
         for number in range(len(self._works) - 1, -1, -1):
             work, ready = self._works[number], self._ready[number]
-            while ready and self._running[number] < self._room[number] and self._fits(work):
+            while ready and self._running[number] < self._room[number]:
+                if (node := self._nodes.take(work)) is None:
+                    break
                 unit = ready.pop()
                 seconds = work.units[unit]
                 assert seconds is not None, "what is done is never ready"
@@ -141,11 +186,7 @@ class _Clock:
                     self._started[number] += 1
                     seconds += work.start
                 self._running[number] += 1
-                self._cpus, self._gpus = self._cpus - work.cpus, self._gpus - work.gpus
-                yield number, unit, seconds
-
-    def _fits(self, work: Work) -> bool:
-        return work.cpus <= self._cpus + 1e-9 and work.gpus <= self._gpus + 1e-9
+                yield number, unit, seconds, node
 
     def _begin(self, number: int, now: float) -> None:
         """Make ready what a pass can do as soon as all that it waits for is finished."""

@@ -116,7 +116,7 @@ def parse_options(option: str, said: str | None, model: type[Model], default: Mo
     """Return the options that "name=value,..." says, beside those of the recipe. Raises UserError for others.
 
     >>> parse_options("cluster", "cpus=64,gpus=8", Cluster, None)
-    Cluster(cpus=64, gpus=8, nodes=1)
+    Cluster(cpus=64, gpus=8, nodes=1, memory_gib=0.0)
     """
     if said is None:
         return default

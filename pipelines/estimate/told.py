@@ -9,6 +9,7 @@ from rich.table import Table
 
 from pipelines.estimate.estimate import Estimate
 from pipelines.estimate.foresee import Figures
+from pipelines.estimate_options import Cluster
 from pipelines.running.progress import format_seconds
 
 WIDTH = 160  # of the table: a narrower terminal breaks its lines
@@ -69,11 +70,20 @@ def _time(seconds: float) -> str:
     return f"{seconds / 3600:,.0f} h" if seconds >= 360_000 else format_seconds(seconds) if seconds else ""
 
 
+def machines(cluster: Cluster) -> str:
+    """Return a cluster in words.
+
+    >>> machines(Cluster(cpus=16, gpus=1, nodes=4, memory_gib=60)), machines(Cluster(cpus=2))
+    ('4 nodes of 16 CPUs, 1 GPUs, 60 GiB', '2 CPUs')
+    """
+    nodes = f"{cluster.nodes} nodes of " if cluster.nodes > 1 else ""
+    gpus = f", {cluster.gpus} GPUs" if cluster.gpus else ""
+    return f"{nodes}{cluster.cpus} CPUs{gpus}" + (f", {cluster.memory_gib:g} GiB" if cluster.memory_gib else "")
+
+
 def lines(found: Estimate) -> Iterator[str]:
     """Yield how long it takes, what it costs, and where the numbers come from."""
-    cluster = found.cluster
-    nodes = f"{cluster.nodes} nodes of " if cluster.nodes > 1 else ""
-    on = f"{nodes}{cluster.cpus} CPUs" + (f", {cluster.gpus} GPUs" if cluster.gpus else "")
+    on = machines(found.cluster)
     now, whole = found.times_now, found.times_whole
     yield "CPUs: for how long workers hold them, one after another" + ("; GPUs too" if found.now.gpu_seconds else "")
     yield f"time on {on}: {format_seconds(now.seconds)} now, {format_seconds(whole.seconds)} for the whole run"

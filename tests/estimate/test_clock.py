@@ -62,8 +62,30 @@ def test_room_is_that_of_nodes_gpus_and_limits() -> None:
     assert room(Work("tts", {}, gpus=0.5), cluster) == 8
     assert room(Work("tts", {}, gpus=2), cluster) == 2
     assert room(Work("answer", {}, most=3), cluster) == 3
-    with pytest.raises(UserError, match="tts: a worker needs 1 CPUs and 1 GPUs, and a node of the cluster has 4 and 0"):
+    with pytest.raises(UserError, match="tts: a worker needs 1 CPUs, 1 GPUs, and a node of the cluster has 4, 0: "):
         simulate([Work("tts", shards(1, 1.0), gpus=1)], Cluster(cpus=4))
+
+
+def test_memory_leaves_fewer_workers_room() -> None:
+    large = Work("tts", shards(20, 1.0), memory_gib=12)
+    assert room(large, Cluster(cpus=16, nodes=2)) == 32, "of nodes whose memory is not known it is not counted"
+    cluster = Cluster(cpus=16, nodes=2, memory_gib=64)
+    assert room(large, cluster) == 10
+    assert simulate([large], cluster).seconds == 2.0
+    # Beside one of 40 GiB there are two of 12: ten at once, of which two wait.
+    beside = Work("quantize", shards(1, 5.0), memory_gib=40)
+    assert simulate([Work("tts", shards(2, 1.0), memory_gib=12), beside], Cluster(cpus=16, memory_gib=64)).seconds == 5
+    assert simulate([Work("tts", shards(3, 1.0), memory_gib=12), beside], Cluster(cpus=16, memory_gib=64)).seconds == 5
+    late = simulate([Work("tts", shards(3, 4.0), memory_gib=12), beside], Cluster(cpus=16, memory_gib=64))
+    assert late.seconds == 4.0 + 4.0
+    with pytest.raises(UserError, match="needs 1 CPUs, 0 GPUs, 12 GiB, and a node of the cluster has 4, 0, 8 GiB"):
+        simulate([large], Cluster(cpus=4, memory_gib=8))
+
+
+def test_what_two_nodes_have_left_is_no_room_for_one_worker() -> None:
+    works = [Work("score", shards(1, 1.0), cpus=2), Work("tts", shards(2, 3.0), cpus=3)]
+    assert simulate(works, Cluster(cpus=4, nodes=2)).ends == {"tts": 3.0, "score": 4.0}
+    assert simulate(works, Cluster(cpus=5, nodes=2)).ends == {"tts": 3.0, "score": 1.0}
 
 
 def test_twice_the_machines_take_half_the_time() -> None:

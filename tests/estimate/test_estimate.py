@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from pipelines.errors import UserError
+from pipelines.estimate.calibrate import calibrate_recipe
 from pipelines.estimate.estimate import Estimate, as_json, estimate
 from pipelines.estimate.plan import parse_options
 from pipelines.estimate.rates import load_rates, look_at, rates_of, save_rates
@@ -18,6 +19,7 @@ from pipelines.graph import plan_run
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.steps import PASSES
 from tests.conftest import assert_done, speechmill, write_recipe
+from tests.pipelines.in_process import run_quietly
 
 TASKS = "speech_instruction transcription text_only"
 BY_HAND: dict[str, Any] = {
@@ -140,7 +142,7 @@ def test_more_than_is_known_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--rows far=N"):
         estimated(hub, rates)
     assert steps(estimated(hub, rates, given={"far": 1000}))["read"].whole.rows_kept == 900
-    with pytest.raises(UserError, match=r"tts: a worker needs 1 CPUs and 0\.5 GPUs"):
+    with pytest.raises(UserError, match=r"tts: a worker needs 1 CPUs, 0\.5 GPUs"):
         estimated(load_recipe(small(tmp_path), ["tts.gpus=0.5"]), rates)
     with pytest.raises(UserError, match=r"--cluster cpus=0: cpus: .*It takes cpus=..., gpus=..., nodes=..."):
         parse_options("cluster", "cpus=0", Cluster, None)
@@ -246,6 +248,45 @@ def test_plan_tells_the_estimate_for_people_and_for_programs(finished: Path, tmp
     without = speechmill("plan", write_recipe(tmp_path))
     assert_done(without)
     assert "No rates, so nothing is estimated: `speechmill calibrate`" in without.stdout
+
+
+def test_memory_that_is_not_counted_is_noted(tmp_path: Path) -> None:
+    recipe = load_recipe(small(tmp_path), ["workers={tts: {memory_gib: 12}}"])
+    rates = Rates.model_validate(BY_HAND)
+    cluster = Cluster(cpus=2)
+    noted = [note for note in estimated(recipe, rates, cluster=cluster).notes if "memory of workers" in note]
+    assert noted == [
+        "memory of workers is not counted (tts 12 GiB): it may leave fewer of them room. Name what a node has for "
+        "them: --cluster memory_gib=64"
+    ]
+    counted = estimated(recipe, rates, cluster=Cluster(cpus=2, memory_gib=16))
+    assert not [note for note in counted.notes if "memory of workers" in note]
+    assert counted.times_now.workers["tts"] == 1
+
+
+def test_rates_are_those_of_the_cluster_that_was_joined_and_saved_before_anything_is_reckoned(tmp_path: Path) -> None:
+    """From a machine that has no room for the workers that a cluster had."""
+    path, large = small(tmp_path), "workers={tts: {cpus: 16}}"
+    asked: list[Cluster] = []
+
+    def calibrated(*clusters: Cluster) -> list[str]:
+        answers = iter(clusters)
+
+        def cluster() -> Cluster:
+            asked.append(next(answers))
+            return asked[-1]
+
+        return list(calibrate_recipe(path, [large], 16, None, cluster, lambda r: run_quietly(r, list(PASSES))))
+
+    there = tmp_path / "run-calibration"
+    lines = calibrated(Cluster(cpus=2), Cluster(cpus=2))
+    assert any("not measured: what a run takes beside its units" in line and "needs 16 CPUs" in line for line in lines)
+    assert load_rates(str(there / "rates.json")).run_seconds == 0
+    assert len(list((there / "many/tts").glob("faq-*.parquet"))) == 4, "two shards for each CPU"
+    lines = calibrated(Cluster(cpus=2), Cluster(cpus=16, nodes=2))
+    assert not any("not measured" in line for line in lines)
+    assert load_rates(str(there / "rates.json")).measured.endswith("16 records a source, on 2 nodes of 16 CPUs")
+    assert len(asked) == 4
 
 
 def test_calibrate_measures_and_plan_finds_it(tmp_path: Path) -> None:

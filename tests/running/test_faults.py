@@ -22,6 +22,7 @@ from ray import cloudpickle
 from rich.console import Console
 
 from pipelines.errors import RunError
+from pipelines.estimate.calibrate import ran_on
 from pipelines.folders.run_folder import open_run_folder
 from pipelines.graph import Outputs, Unit
 from pipelines.recipe import Recipe, load_recipe
@@ -92,6 +93,14 @@ def done(
             records.append(pool.wait())
     assert sorted(order.unit.name for order, _ in records) == sorted(order.unit.name for order in group)
     return [record for _, record in records]
+
+
+def test_what_a_calibration_ran_on_is_asked_of_the_cluster(nodes: Cluster) -> None:
+    found = ran_on(None, nodes.address)
+    assert (found.cpus, found.gpus, found.nodes) == (2, 0, 2), "the head has no CPUs"
+    assert found.memory_gib > 0
+    fewer = ran_on(3, nodes.address)
+    assert (fewer.cpus, fewer.gpus, fewer.nodes) == (3, 0, 1)
 
 
 def test_work_goes_on_when_workers_raylets_and_nodes_die(nodes: Cluster, recipe: Recipe) -> None:
