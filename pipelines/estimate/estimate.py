@@ -119,6 +119,13 @@ def estimate(
         times_whole.seconds += rates.run_seconds
     if unknown := [ahead.key for ahead in passes if ahead.pieces and not ahead.measured]:
         notes.append(f"not estimated, for there are no rates of them: {', '.join(unknown)}")
+    memory = {ahead.key: recipe.workers.of(ahead.key).memory_gib for ahead in passes if ahead.now.seconds}
+    if any(memory.values()) and not cluster.memory_gib:
+        named = ", ".join(f"{key} {gib:g} GiB" for key, gib in memory.items() if gib)
+        notes.append(
+            f"memory of workers is not counted ({named}): it may leave fewer of them room. Name what a node has for "
+            "them: --cluster memory_gib=64"
+        )
     if any(ahead.key == "filter.duplicates" and ahead.now.seconds for ahead in passes):
         notes.append(DUPLICATES)
     found.notes = [*notes, *walk.notes]
@@ -181,6 +188,7 @@ def works_of(recipe: Recipe, passes: Sequence[PassAhead], whole: bool) -> list[W
                 start=0 if all(piece.state == "done" for piece in ahead.pieces) else ahead.start_seconds,
                 cpus=recipe.workers.of(key).cpus,
                 gpus=a_pass.gpus(recipe),
+                memory_gib=recipe.workers.of(key).memory_gib,
                 most=min((n for n in (a_pass.most_workers(recipe), recipe.workers.of(key).max) if n), default=None),
             )
         )
