@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 SHINGLE_BYTES = 5
 BANDS = 14  # recall of pairs of Jaccard 0.8 with 14 bands of 6 hashes: 1 - (1 - 0.8**6)**14 = 98.6 %,
@@ -178,27 +180,26 @@ def _runs_of_many(values: NDArray[Any]) -> NDArray[np.bool_]:
 def families(bands: Sequence[tuple[_Rows, _Rows]], n_rows: int) -> _Rows:
     """Return for each row the least row that it is linked to by buckets, over any number of links.
 
-    Union-find on columns: rows of one bucket take the least label among them, labels follow labels,
-    until nothing changes.
+    These are the connected components of a graph with an edge from each row of a bucket to the first.
 
     Args:
-        bands: (bucket, row) of each band, as from `buckets`, with rows below `n_rows`.
+        bands: (bucket, row) of each band, as from `buckets`, with rows below `n_rows`, which is below 2**31.
 
     >>> a = (np.array([0, 0, 1, 1]), np.array([0, 1, 3, 4]))
     >>> [int(row) for row in families([a, (np.array([0, 0]), np.array([1, 2]))], 5)]
     [0, 0, 0, 3, 3]
     """
-    label = np.arange(n_rows)
-    runs = [(row, np.flatnonzero(_begins(bucket)), bucket) for bucket, row in bands if len(row)]
-    while True:
-        before = label.copy()
-        for row, starts, bucket in runs:
-            least = np.minimum.reduceat(label[row], starts)[bucket]
-            label[row] = np.minimum(label[row], least)
-            label[label[row]] = np.minimum(label[label[row]], least)
-        label = label[label]
-        if np.array_equal(label, before):
-            return label
+    rows = [row.astype(np.int32) for _, row in bands]
+    heads = [row[np.flatnonzero(_begins(bucket))][bucket] for (bucket, _), row in zip(bands, rows, strict=True)]
+    if not bands:
+        return np.arange(n_rows)
+    edges = np.concatenate(rows), np.concatenate(heads)
+    graph = coo_array((np.ones(len(edges[0]), np.bool_), edges), shape=(n_rows, n_rows))
+    _, component = connected_components(graph, directed=False)
+    least = np.empty(n_rows, np.int64)  # of a component; the last assignment stays
+    least[component[::-1]] = np.arange(n_rows)[::-1]
+    label: _Rows = least[component]
+    return label
 
 
 def find_near_duplicates(texts: Sequence[str], bucket: _Rows, row: _Rows, jaccard: float) -> tuple[_Rows, _Rows]:

@@ -2,7 +2,7 @@
 
     score.signatures      a shard  -> each row's hash in each band
     score.buckets         a band   -> rows that share a bucket, whatever their shard
-    score.families        all      -> union-find over the buckets: families, and families into parts
+    score.families        all      -> connected components over the buckets: families, and families into parts
     score.members         a shard  -> its rows of each part, with their normalised text
     filter.near_duplicates  a part -> which rows a kept row makes superfluous, by exact similarity
 
@@ -245,7 +245,7 @@ BUCKETS = Pass(
     options=_no_options,
     units=_bucket_units,
     run=_fill_buckets,
-    shares_inputs=True,
+    reads_many=True,
 )
 FAMILIES = Pass("score.families", (*SCORED_BY, "score.buckets"), 1, _no_options, _family_units, _divide)
 MEMBERS = Pass("score.members", (*SCORED_BY, "score.families"), 1, _no_options, _member_units, _gather_members)
@@ -257,5 +257,5 @@ PASS = Pass(
     units=_units,
     run=_find,
     light=True,
-    shares_inputs=True,
+    reads_many=True,
 )
