@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ sys.path.insert(0, str(ROOT))
 
 from pipelines.publish.files import CARD, LOCKFILE, RECIPE, File, Ledger  # noqa: E402
 from pipelines.publish.secrets_scan import scan_parquet  # noqa: E402
-from pipelines.recipe import parse_recipe  # noqa: E402
+from pipelines.recipe import load_recipe, parse_recipe  # noqa: E402
+from pipelines.shards import Counts, Record  # noqa: E402
 from tests.publish.loopback_hub import TOKEN, LoopbackHub  # noqa: E402
 
 REPO = "mara/spoken"
@@ -122,6 +124,10 @@ def measure_dry_run(folder: Path, shards: int) -> None:
         "mix": {"mixtures": {"all": {"parts": {"speech_instruction": 100}}}},
     }
     (folder / "recipe.json").write_text(json.dumps(parse_recipe(recipe, "the benchmark").model_dump(mode="json")))
+    made_of = {"options": {"recipe": load_recipe(folder / "recipe.json", run_dir=str(folder)).without_places()}}
+    card = Record("0" * 32, made_of, Counts(), {}, {}, {})
+    (folder / "export.card").mkdir()
+    (folder / "export.card/README.json").write_text(json.dumps(asdict(card)))
     named = {
         "mix": {"all": {"mixture.json": b"{}"}},
         "export.audio": {},
@@ -136,6 +142,12 @@ def measure_dry_run(folder: Path, shards: int) -> None:
                 (folder / name).write_bytes(content)
             about = {name: {"digest": hashlib.md5(c).hexdigest(), "bytes": len(c)} for name, c in files.items()}
             units[key][unit] = {"fingerprint": "0" * 32, "rows_in": 1, "rows_kept": 1, "rejected": {}, "files": about}
+    for key in ("filter", "tts", "quantize"):
+        units[key] = {}
+        for number in range(shards):
+            files = {f"{key}/rows-{number:05d}.parquet": {"digest": "0" * 32, "bytes": 10**6}}
+            counts = {"rows_in": 5000, "rows_kept": 4999, "rejected": {f"{key}.silent": 1}}
+            units[key][f"rows-{number:05d}"] = {"fingerprint": "0" * 32, **counts, "files": files}
     units["export"] = {}
     (folder / "dataset/all").mkdir(parents=True)
     for number in range(shards):

@@ -215,6 +215,10 @@ class Recipe(Options):
             )
         return self
 
+    def without_places(self) -> dict[str, Any]:
+        """Return the recipe as plain values without where things lie: what the card is made of."""
+        return self.model_dump(mode="json", exclude=PLACES)
+
     @property
     def scored_by(self) -> str:
         """The pass whose shards `filter` decides on."""

@@ -15,7 +15,6 @@ from pipelines.publish.files import unfinished
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.running.quarantine import GIVES_UP
 from pipelines.shards import QUARANTINED, read_record
-from pipelines.steps.export import CARD_PASS
 
 SHOWN = 10
 
@@ -32,7 +31,7 @@ def recipe_that_made(asked: Recipe) -> Recipe:
         raise unfinished(asked.run_place)
     made = load_recipe(path, run_dir=asked.run_place)
     for recipe in (asked, made):
-        options = json.loads(json.dumps(CARD_PASS.options(recipe)))
+        options = {"recipe": json.loads(json.dumps(recipe.without_places()))}
         if changed := differences(_by_name(card.made_of["options"]), _by_name(options)):
             lines = "".join(f"\n  {line.removeprefix('recipe.')}" for line in changed[:SHOWN])
             raise UserError(
