@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pipelines.card import card_unit, write_card
 from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
 from pipelines.options import Mixture
-from pipelines.recipe import PLACES, Recipe
+from pipelines.recipe import Recipe
 from pipelines.row import AUDIO
 from pipelines.rowwise import read_rows
 from pipelines.shards import ROWS_PER_GROUP, Counts
@@ -249,7 +249,7 @@ CARD_PASS = Pass(
     key="export.card",
     needs=("export", "export.audio", "mix"),
     version=5,
-    options=lambda recipe: {"recipe": recipe.model_dump(mode="json", exclude=PLACES)},
+    options=lambda recipe: {"recipe": recipe.without_places()},
     units=card_unit,
     run=write_card,
     last=True,
