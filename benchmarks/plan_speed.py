@@ -25,6 +25,7 @@ import yaml
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from pipelines.folders.record_index import write_index  # noqa: E402
 from pipelines.folders.run_folder import RunFolder  # noqa: E402
 from pipelines.graph import Outputs, Pass, Unit  # noqa: E402
 from pipelines.recipe import Recipe, load_recipe  # noqa: E402
@@ -107,6 +108,7 @@ def multiply(few: Recipe, many: Recipe, shards: int) -> int:
             records[unit.name] = replace(record, made_of={})
             written += 1
         outputs.add(a_pass.key, records)
+        write_index(run_dir, a_pass.key, records)
     folder.write("recipe.json", to_json(many.model_dump(mode="json")))
     return written
 

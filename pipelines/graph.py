@@ -14,15 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pipelines.folders.record_index import Records
 from pipelines.folders.run_folder import RunFolder, folder_at
 from pipelines.recipe import Recipe
-from pipelines.shards import QUARANTINED, Counts, DigestOfMany, Record, Staged, digest_json, read_record
+from pipelines.shards import QUARANTINED, Counts, DigestOfMany, Record, Staged, digest_json, digest_strings, read_record
 
-MANY = 1000  # inputs of a unit that shares them with others: of more, its record holds one digest
+MANY = 1000  # inputs of a unit of a pass that reads many: of more, its record holds one digest
+SHARED = ("pass", "version", "options")  # of what units are made of: the same in all of a pass
 TOGETHER = "many_inputs"  # which stands in what it is made of in the place of "inputs"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Shard:
     """A finished Parquet file of rows."""
 
@@ -31,7 +33,7 @@ class Shard:
     rows: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Unit:
     """The work that is committed at once, named after what it makes."""
 
@@ -80,22 +82,23 @@ class Outputs:
         self.looking = looking  # only a plan to look at: what is to do anyway needs no digest
         self._records: dict[str, dict[str, Record]] = {}
         self._digests: MutableMapping[str, str] = {}
+        self._new: list[str] = []  # passes whose files are not among the digests yet: few ask
+        self._shards: dict[str, list[Shard]] = {}  # of finished passes
         self._many: dict[tuple[str, ...], tuple[Mapping[str, str], str]] = {}  # by the inputs that units share
 
     def of_one(self, keys: Iterable[str], key: str, unit: str, record: Record) -> Outputs:
         """Return what there would be if of some passes this unit of one of them were all that they left."""
         view = Outputs(self.looking)
         view._records = {**self._records, **{other: {} for other in keys}, key: {unit: record}}
-        view._digests = ChainMap({name: about["digest"] for name, about in record.files.items()}, self._digests)
+        view._digests = ChainMap({name: about["digest"] for name, about in record.files.items()}, self._of_all())
         return view
 
     def add(self, key: str, records: Mapping[str, Record]) -> None:
         """Add a finished pass's records, in the order of its units."""
         self._records[key] = dict(records)
+        self._shards.pop(key, None)
         self._many.clear()
-        for record in records.values():
-            for name, about in record.files.items():
-                self._digests[name] = about["digest"]
+        self._new.append(key)
 
     def has(self, key: str) -> bool:
         """Tell whether a pass is finished."""
@@ -115,12 +118,16 @@ class Outputs:
 
     def shards(self, *keys: str) -> list[Shard]:
         """Return the shards of rows that passes made, in order."""
-        return [
-            Shard(name, f"{key}/{name}.parquet", rows)
-            for key in keys
-            for record in self._records[key].values()
-            for name, rows in record.facts.get("shards", {}).items()
-        ]
+        return [shard for key in keys for shard in self._shards_of(key)]
+
+    def _shards_of(self, key: str) -> list[Shard]:
+        if key not in self._shards:
+            self._shards[key] = [
+                Shard(name, f"{key}/{name}.parquet", rows)
+                for record in self._records[key].values()
+                for name, rows in record.facts.get("shards", {}).items()
+            ]
+        return self._shards[key]
 
     def facts(self, key: str) -> list[Mapping[str, Any]]:
         """Return the facts of a finished pass's units, in order."""
@@ -128,11 +135,20 @@ class Outputs:
 
     def files(self, folder: str) -> list[str]:
         """Return the files below a folder that finished units own, from the run folder."""
-        return [name for name in self._digests if name.startswith(f"{folder}/")]
+        return [name for name in self._of_all() if name.startswith(f"{folder}/")]
 
     def digest(self, name: str) -> str:
         """Return the digest of a finished file."""
-        return self._digests[name]
+        return self._of_all()[name]
+
+    def _of_all(self) -> MutableMapping[str, str]:
+        """Return the digests of all finished files."""
+        for key in self._new:
+            for record in self._records[key].values():
+                for name, about in record.files.items():
+                    self._digests[name] = about["digest"]
+        self._new.clear()
+        return self._digests
 
     def digests(self, names: tuple[str, ...]) -> Mapping[str, str]:
         """Return the digests of finished files by name; of many, one mapping for all units that read the same."""
@@ -151,7 +167,7 @@ class Outputs:
 
 def together(digests: Mapping[str, str | None]) -> str:
     """Return one digest of many files, of their names and their order too."""
-    return f"{digest_json(digests)} of {len(digests):,} files"
+    return f"{digest_strings(digests)} of {len(digests):,} files"
 
 
 @dataclass(frozen=True)
@@ -169,7 +185,7 @@ class Pass:
     follows: Callable[[Recipe], tuple[str, ...]] = lambda recipe: ()
     last: bool = False  # it reads what all the others left
     in_parts: bool = False  # whether a unit commits its shards one by one, as `pipelines.parts` does
-    shares_inputs: bool = False  # whether its units read the same files, each of them all
+    reads_many: bool = False  # whether its units read the same files, or the files of all passes
     light: bool = False  # columns in, columns out: done in threads sooner than workers would start
     applies: Callable[[Recipe], bool] = lambda recipe: True  # whether a recipe has a use for it at all
     gpus: Callable[[Recipe], float] = lambda recipe: 0  # what each worker needs of a GPU
@@ -212,7 +228,7 @@ class Pass:
             "args": dict(unit.args),
             **(
                 {TOGETHER: outputs.together(unit.inputs)}
-                if self.shares_inputs and len(unit.inputs) > MANY
+                if self.reads_many and len(unit.inputs) > MANY
                 else {"inputs": {name: outputs.digest(name) for name in unit.inputs}}
             ),
             "outside": dict(unit.outside),
@@ -227,7 +243,7 @@ def shard_units(*upstream: str) -> Callable[[Recipe, Outputs], list[Unit]]:
 State = Literal["done", "stale", "to do"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class UnitPlan:
     """A unit with its state: what it would be made of, and why it is not done."""
 
@@ -260,17 +276,19 @@ class PassPlan:
 def plan_pass(recipe: Recipe, a_pass: Pass, outputs: Outputs) -> PassPlan:
     """Return the plan of a pass all of whose needs are finished (and added to `outputs`)."""
     units, of_all = a_pass.units(recipe, outputs), a_pass.of_all(recipe)
-    digest, run_dir = DigestOfMany(of_all), recipe.run_path
-    folder = folder_at(run_dir)
+    digest, why = DigestOfMany(of_all), _Why()
+    folder, records = folder_at(recipe.run_path), Records(recipe.run_path, a_pass.key)
     plans = []
     for unit in units:
         of_one = a_pass.of_one(unit, outputs)
         made_of = {**of_all, **of_one}
-        record = read_record(f"{run_dir}/{a_pass.record_name(unit.name)}")
-        if record is not None and record.fingerprint == digest(of_one) and _is_whole(record, folder):
+        fingerprint = digest(of_one, strings=not unit.args)
+        record = records.read(unit.name, fingerprint, made_of)
+        if record is not None and record.fingerprint == fingerprint and _is_whole(record, folder):
             plans.append(UnitPlan(unit, "done", "", made_of, record))
         else:
-            plans.append(UnitPlan(unit, *_state(recipe, a_pass, record, made_of), made_of, record))
+            state = _state(recipe, a_pass, record, made_of, fingerprint, why)
+            plans.append(UnitPlan(unit, *state, made_of, record))
     return PassPlan(a_pass.key, tuple(plans))
 
 
@@ -282,19 +300,45 @@ def plan_unit(recipe: Recipe, a_pass: Pass, unit: Unit, outputs: Outputs, option
     """Return the plan of a unit whose inputs are there; `options` are those of the pass."""
     made_of = a_pass.made_of(recipe, unit, outputs, options)
     record = read_record(recipe.run_path / a_pass.record_name(unit.name))
-    state, why = _state(recipe, a_pass, record, made_of)
+    state, why = _state(recipe, a_pass, record, made_of, digest_json(made_of), _Why())
     digests = {} if state == "done" else outputs.digests(unit.inputs)
     return UnitPlan(unit, state, why, made_of, record, digests)
 
 
-def _state(recipe: Recipe, a_pass: Pass, record: Record | None, made_of: Mapping[str, Any]) -> tuple[State, str]:
+class _Why:
+    """Says how what units of one pass are made of has changed: what they share is compared once."""
+
+    def __init__(self) -> None:
+        self._before: Mapping[str, Any] | None = None
+        self._shared: list[str] = []
+
+    def __call__(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+        (before, own), (now, own_now) = _halves(old), _halves(new)
+        if before != self._before:
+            self._before, self._shared = before, differences(before, _plain(now))
+        of_own = [] if own == own_now else differences(own, _plain(own_now))
+        return "; ".join([*self._shared, *of_own]) or "order of inputs changed"
+
+
+def _halves(made_of: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a unit shares with all of its pass, and what is its own."""
+    shared = {name: made_of[name] for name in SHARED if name in made_of}
+    return shared, {name: value for name, value in made_of.items() if name not in SHARED}
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))  # a tuple and the list that a record holds of it are the same
+
+
+def _state(
+    recipe: Recipe, a_pass: Pass, record: Record | None, made_of: Mapping[str, Any], fingerprint: str, why: _Why
+) -> tuple[State, str]:
     if record is None:
         return "to do", ""
-    if record.fingerprint != digest_json(made_of):
-        plain = json.loads(json.dumps(made_of))  # a tuple and the list that the record holds of it are the same
-        return "stale", "; ".join(differences(record.made_of, plain)) or "order of inputs changed"
-    if why := record.facts.get(QUARANTINED):
-        return "stale", f"quarantined: {why}"
+    if record.fingerprint != fingerprint:
+        return "stale", why(record.made_of, made_of)
+    if reason := record.facts.get(QUARANTINED):
+        return "stale", f"quarantined: {reason}"
     if gone := missing_files(recipe.run_path, record):
         shards = [f"{a_pass.key}/{name}.parquet" for name in record.facts.get("shards", {})]
         if not a_pass.spent_by(recipe) or set(gone) - set(shards):
@@ -378,7 +422,8 @@ def _waiting(recipe: Recipe, a_pass: Pass, before: PassPlan) -> PassPlan:
     folder = recipe.run_path / a_pass.key
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     names = [name.removesuffix(".json") for name in names if name.endswith(".json") and name != "manifest.json"]
-    there = {name: read_record(f"{folder}/{name}.json") for name in names}
+    records = Records(recipe.run_path, a_pass.key)
+    there = {name: records.read(name) for name in names}
     plans = []
     for name in dict.fromkeys([*rows, *there]):
         record = there.get(name)

@@ -101,9 +101,11 @@ def estimate(
     rows = _count(recipe, plans, given or {})
     walk = Walk(recipe, plans, rates, rows)
     passes = walk.run()
-    times_now = simulate(works_of(recipe, passes, whole=False), cluster)
-    nothing_done = all(piece.state != "done" for ahead in passes for piece in ahead.pieces)
-    times_whole = times_now if nothing_done else simulate(works_of(recipe, passes, whole=True), cluster)
+    states = {piece.state == "done" for ahead in passes for piece in ahead.pieces}
+    times_whole = simulate(works_of(recipe, passes, whole=True), cluster)
+    times_now = times_whole if states == {False} else Times()
+    if states == {False, True}:
+        times_now = simulate(works_of(recipe, passes, whole=False), cluster)
     found = Estimate(recipe, rates, cluster, prices, rows, passes, walk.pairs, times_whole, times_now)
     for ahead in passes:
         workers = times_now.workers.get(ahead.key, 0)  # that start; those of what is done are in its seconds

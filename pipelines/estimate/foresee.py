@@ -26,6 +26,7 @@ from pipelines.steps.noise_speech import KEPT_AT_LEAST, KEPT_OF
 from pipelines.steps.speech import PART_BYTES
 
 FORESEEN = "foreseen"  # the digest of a file that is yet to be made
+YET_TO_BE_MADE = {"digest": FORESEEN, "bytes": 0}
 READS = ("read", "read.speech")
 CHATS = frozenset(("two_turn", "four_turn", ""))  # tasks of rows of several exchanges
 
@@ -35,14 +36,15 @@ class Foreseen(Outputs):
 
     def digest(self, name: str) -> str:
         """Return the digest of a finished file, or that of one that is yet to be made."""
-        return self._digests.get(name, FORESEEN)
+        return self._of_all().get(name, FORESEEN)
 
     def are_there(self, names: Iterable[str]) -> bool:
         """Tell whether files are made and stay as they are."""
-        return all(self._digests.get(name, FORESEEN) != FORESEEN for name in names)
+        digests = self._of_all()
+        return all(digests.get(name, FORESEEN) != FORESEEN for name in names)
 
 
-@dataclass
+@dataclass(slots=True)
 class Figures:
     """What a pass, or a run, takes and makes.
 
@@ -66,16 +68,24 @@ class Figures:
     cpu_seconds: float = 0
     gpu_seconds: float = 0
     processor: float = 0
-    usage: Counter[str] = field(default_factory=Counter)
+    usage: dict[str, float] = field(default_factory=dict)
     money: float = 0
 
     def add(self, other: Figures) -> None:
         """Add those of a part."""
-        for name, amount in vars(other).items():
-            if name == "usage":
-                self.usage.update(amount)
-            else:
-                setattr(self, name, getattr(self, name) + amount)
+        self.rows_in += other.rows_in
+        self.rows_kept += other.rows_kept
+        self.audio_seconds += other.audio_seconds
+        self.tokens += other.tokens
+        self.size += other.size
+        self.spent += other.spent
+        self.seconds += other.seconds
+        self.cpu_seconds += other.cpu_seconds
+        self.gpu_seconds += other.gpu_seconds
+        self.processor += other.processor
+        self.money += other.money
+        for name, amount in other.usage.items():
+            self.usage[name] = self.usage.get(name, 0.0) + amount
 
 
 @dataclass(slots=True)
@@ -121,6 +131,7 @@ class Walk:
         self._rows_to_mix = 0
         self._files: Counter[str] = Counter()  # of the dataset, by mixture
         self._rows = rows
+        self._sources: dict[tuple[str, str], str] = {}  # of units, by pass and by name without its number
         self._outputs = Foreseen(looking=True)
         self._plans = {plan.key: plan for plan in plans}
 
@@ -136,7 +147,6 @@ class Walk:
     def _pass(self, a_pass: Pass) -> tuple[PassAhead, dict[str, Record]]:
         key, recipe = a_pass.key, self.recipe
         of_pass = self.rates.passes.get(key)
-        prices = price_of(recipe, key)
         ahead = PassAhead(a_pass, [])
         if of_pass is not None:
             ahead.start_seconds, ahead.busy_start = of_pass.start_seconds, of_pass.busy_start
@@ -145,19 +155,22 @@ class Walk:
         if key == "mix":
             self._mix()
         spent = bool(a_pass.spent_by(recipe))
+        rates = of_pass or PassRates(shards=a_pass.one_to_one)
+        expected: dict[tuple[Any, ...], Figures] = {}
         records: dict[str, Record] = {}
         for unit, state, record in self._units(a_pass):
-            rates = of_pass or PassRates(shards=a_pass.one_to_one)
             if state == "done" and record is not None:
-                figures = self._found(key, unit, record, rates, spent)
+                seconds = self._found(ahead.whole, key, unit, record, rates, spent)
             else:
-                record, figures = self._expected(key, unit, rates, spent)
-            figures.money = sum(prices.get(name, 0.0) * amount for name, amount in figures.usage.items())
-            records[unit.name] = record
-            ahead.pieces.append(Piece(unit.name, state, figures.seconds))
-            ahead.whole.add(figures)
-            if state != "done":
+                record, figures = self._expected(key, unit, rates, spent, expected)
                 ahead.now.add(figures)
+                seconds = figures.seconds
+            records[unit.name] = record
+            ahead.pieces.append(Piece(unit.name, state, seconds))
+        ahead.whole.add(ahead.now)
+        prices = price_of(recipe, key)
+        for of in (ahead.whole, ahead.now):
+            of.money = sum(prices.get(name, 0.0) * amount for name, amount in of.usage.items())
         ahead.measured = of_pass is not None or all(piece.state == "done" for piece in ahead.pieces)
         return ahead, records
 
@@ -178,52 +191,80 @@ class Walk:
             else:
                 yield unit, "to do", None
 
-    def _found(self, key: str, unit: Unit, record: Record, rates: PassRates, spent: bool) -> Figures:
-        """Return what a finished unit took."""
-        out, source = rows_out(record), source_of(self.recipe, key, unit)
-        shards = {f"{key}/{name}.parquet" for name in record.facts.get("shards", {})} if spent else set()
-        size = sum(about["bytes"] for name, about in record.files.items() if name not in shards)
-        seconds = record.cost.get("seconds", 0.0)
-        exact = key == "quantize"
-        return Figures(
-            rows_in=rows_of(key, unit, record),
-            rows_kept=out,
-            audio_seconds=record.facts["seconds"] if exact else rate(rates.audio_seconds, source) * out,
-            tokens=record.facts["tokens"] if exact else rate(rates.tokens, source) * out,
-            size=size,
-            spent=sum(record.files[name]["bytes"] for name in shards),
-            seconds=seconds,
-            processor=record.cost.get("cpu_seconds", seconds),
-            usage=Counter(record.cost.get("usage", {})),
-        )
+    def _found(self, total: Figures, key: str, unit: Unit, record: Record, rates: PassRates, spent: bool) -> float:
+        """Add what a finished unit took to that of its pass; return its seconds."""
+        out, cost = rows_out(record), record.cost
+        seconds: float = cost.get("seconds", 0.0)
+        total.rows_in += rows_of(key, unit, record)
+        total.rows_kept += out
+        if key == "quantize":
+            total.audio_seconds += record.facts["seconds"]
+            total.tokens += record.facts["tokens"]
+        else:
+            source = self._source_of(key, unit)
+            total.audio_seconds += rate(rates.audio_seconds, source) * out
+            total.tokens += rate(rates.tokens, source) * out
+        for about in record.files.values():
+            total.size += about["bytes"]
+        for name in record.facts.get("shards", {}) if spent else ():
+            total.size -= record.files[f"{key}/{name}.parquet"]["bytes"]
+            total.spent += record.files[f"{key}/{name}.parquet"]["bytes"]
+        total.seconds += seconds
+        total.processor += cost.get("cpu_seconds", seconds)
+        for name, amount in cost.get("usage", {}).items():
+            total.usage[name] = total.usage.get(name, 0.0) + amount
+        return seconds
 
-    def _expected(self, key: str, unit: Unit, rates: PassRates, spent: bool) -> tuple[Record, Figures]:
-        """Return the record that a unit will have, as far as others go by it, and what it will take."""
-        source = source_of(self.recipe, key, unit)
+    def _expected(
+        self, key: str, unit: Unit, rates: PassRates, spent: bool, known: dict[tuple[Any, ...], Figures]
+    ) -> tuple[Record, Figures]:
+        """Return the record that a unit will have, as far as others go by it, and what it will take.
+
+        Args:
+            known: of the pass, what units take that are alike.
+        """
+        source = self._source_of(key, unit)
         rows = self._rows_of(key, unit, source, rates)
         out = self._rows_out(key, unit, rows, rate(rates.kept, source))
         shards = self._shards(key, unit, out, rates)
-        facts: dict[str, Any] = {**self._facts(key, rows, rates), **({"shards": shards} if shards else {})}
-        seconds = rates.seconds.of(source, rows)
-        of_shards = sum(rates.shard_bytes.of(source, n) for n in (shards or {unit.name: 0}).values())
-        if not rates.shards:
-            of_shards = 0.0
-        figures = Figures(
+        alike = (source, rows, out, *shards.values())
+        figures = known.get(alike)
+        if figures is None:
+            figures = known[alike] = self._figures(source, rows, out, list(shards.values()), rates, spent)
+        facts: dict[str, Any] = self._facts(key, rows, rates)
+        if shards:
+            facts["shards"] = shards
+        if key == "quantize":
+            facts |= {"seconds": figures.audio_seconds, "tokens": figures.tokens}
+        files = {f"{key}/{name}.parquet": YET_TO_BE_MADE for name in shards or (unit.name,)}
+        counts = Counts(round(rows), out, {FORESEEN: round(rows) - out})
+        return Record("", {}, counts, files, facts, {}), figures
+
+    def _figures(
+        self, source: str, rows: float, out: int, shards: Sequence[int], rates: PassRates, spent: bool
+    ) -> Figures:
+        """Return what a unit will take that reads so many rows of a source and makes shards of so many."""
+        of_shards = sum(rates.shard_bytes.of(source, n) for n in shards or [0]) if rates.shards else 0.0
+        return Figures(
             rows_in=rows,
             rows_kept=out,
             audio_seconds=rate(rates.audio_seconds, source) * out,
             tokens=rate(rates.tokens, source) * out,
             size=(0.0 if spent else of_shards) + rates.other_bytes.of(source, rows),
             spent=of_shards if spent else 0.0,
-            seconds=seconds,
+            seconds=rates.seconds.of(source, rows),
             processor=rates.busy.of(source, rows),
-            usage=Counter({name: amount * rows for name, amount in rates.usage.items()}),
+            usage={name: amount * rows for name, amount in rates.usage.items()},
         )
-        if key == "quantize":
-            facts |= {"seconds": figures.audio_seconds, "tokens": figures.tokens}
-        names = [f"{key}/{name}.parquet" for name in shards or (unit.name,)]
-        counts = Counts(round(rows), out, {FORESEEN: round(rows) - out})
-        return Record("", {}, counts, {name: {"digest": FORESEEN, "bytes": 0} for name in names}, facts, {}), figures
+
+    def _source_of(self, key: str, unit: Unit) -> str:
+        """Return whose rows a unit is of, as `source_of` does: asked once for all shards of a source."""
+        if key in READS or key == "export":
+            return source_of(self.recipe, key, unit)
+        place = key, unit.name.rpartition("-")[0]
+        if place not in self._sources:
+            self._sources[place] = source_of(self.recipe, key, unit)
+        return self._sources[place]
 
     def _rows_of(self, key: str, unit: Unit, source: str, rates: PassRates) -> float:
         """Return the rows, or pairs, that a unit's work grows with."""
@@ -294,7 +335,7 @@ class Walk:
         """Return the rows that a pass leaves of each source; those that are no rows by themselves are left out."""
         rows: Counter[str] = Counter()
         for shard in self._outputs.shards(key):
-            source = source_of(self.recipe, key, Unit(shard.name))
+            source = self._source_of(key, Unit(shard.name))
             if key != "noise" or source != "interruptions":
                 rows[source] += shard.rows
         return rows

@@ -125,7 +125,9 @@ class RunFolder:
 
     def missing(self, record: Record) -> list[str]:
         """Return a record's files that are not there, or not as long as they were written."""
-        return [name for name, about in record.files.items() if self._size(name) != about["bytes"]]
+        if self.copy:
+            return [name for name, about in record.files.items() if self.copy.size(name) != about["bytes"]]
+        return [name for name, about in record.files.items() if _size(f"{self.path}/{name}") != about["bytes"]]
 
     def has(self, record: Record) -> bool:
         """Tell whether a record's files are there, as it says, to the digest where it can be told without reading."""
@@ -150,14 +152,17 @@ class RunFolder:
         for folder in {(self.path / name).parent for name in staged}:
             sync_path(folder)
 
-    def _size(self, name: str) -> int | None:
-        if self.copy:
-            return self.copy.size(name)
-        try:
-            found = os.stat(f"{self.path}/{name}")  # noqa: PTH116 - of very many a Path takes longer than the question
-        except OSError:
-            return None
-        return found.st_size if stat.S_ISREG(found.st_mode) else None
+    def size(self, name: str) -> int | None:
+        """Return the size of a file; None where there is none."""
+        return self.copy.size(name) if self.copy else _size(f"{self.path}/{name}")
+
+
+def _size(path: str) -> int | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - of very many a Path takes longer than the question
+    except OSError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def open_run_folder(recipe: Recipe) -> RunFolder:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 
 from pipelines.errors import Quarantined, exit_code
 from pipelines.folders.lock import Hold, lock_run
+from pipelines.folders.record_index import index_path, write_index
 from pipelines.folders.run_folder import RunFolder, open_run_folder
 from pipelines.graph import Outputs, Pass, UnitPlan
 from pipelines.parts import PartsAtWork
@@ -268,6 +269,8 @@ class _Finisher:
         self._folder.keep_only(key, owned, self._hold.check)
         if a_pass.last:
             self._folder.keep_only("dataset", outputs.files("dataset"), self._hold.check)
+        if state.before < state.units or not index_path(self._recipe.run_path, key).exists():
+            write_index(self._recipe.run_path, key, records)
         self._progress.finish(key)
         if key in self._began:
             self._tell("pass_done", step=key, seconds=round(time.monotonic() - self._began[key], 3))

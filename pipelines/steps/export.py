@@ -235,7 +235,7 @@ PASS = Pass(
     options=lambda recipe: {},
     units=_gather_units,
     run=_gather,
-    shares_inputs=True,
+    reads_many=True,
 )
 AUDIO_PASS = Pass(
     key="export.audio",
@@ -253,4 +253,5 @@ CARD_PASS = Pass(
     units=card_unit,
     run=write_card,
     last=True,
+    reads_many=True,
 )

@@ -155,23 +155,23 @@ def _members_of(path: Path, part: int) -> pa.Table:
 
 def _shared_buckets(job: Job, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return (bucket, number of the row in `positions`), sorted, of all bands; buckets of one are left out."""
-    order = np.argsort(positions)
-    ordered = positions[order]
-    keys, rows, first = [], [], 0
+    number = np.full(int(positions.max(initial=-1)) + 1, -1, np.int32)
+    number[positions] = np.arange(len(positions))
+    parts: list[NDArray[np.int64]] = []
+    first = 0
     for name in job.unit.inputs:
         if not name.startswith("score.buckets/"):
             continue
         bucket, position = _read_buckets(job, name)
-        at = np.minimum(np.searchsorted(ordered, position), max(len(ordered) - 1, 0))
-        mine = ordered[at] == position if len(ordered) else np.zeros(len(position), bool)
-        keys.append(first + bucket[mine])
-        rows.append(order[at[mine]])
+        near = position < len(number)
+        row = number[position[near]]
+        mine = row >= 0
+        parts.append((first + bucket[near][mine]) << 32 | row[mine])  # sorted as one number, many times faster
         first += int(bucket[-1]) + 1 if len(bucket) else 0
-    key, row = np.concatenate(keys), np.concatenate(rows)
+    links = np.sort(np.concatenate(parts))
+    key, row = links >> 32, links & 0xFFFFFFFF
     shared = np.bincount(key)[key] > 1 if len(key) else np.zeros(0, bool)
-    key, row = key[shared], row[shared]
-    sort = np.lexsort((row, key))
-    return key[sort], row[sort]
+    return key[shared], row[shared]
 
 
 def _signature_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:

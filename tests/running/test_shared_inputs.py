@@ -99,7 +99,7 @@ def test_names_digests_and_order_count(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len({str(other[TOGETHER]) for other in [made_of, *others]}) == 4
     few = BY_KEY["export"].of_one(Unit("all", ("a", "b")), outputs_of(digests))
     assert few["inputs"] == {"a": "1", "b": "2"}
-    alone = BY_KEY["export.card"].of_one(unit, outputs_of(digests))
+    alone = BY_KEY["filter.duplicates"].of_one(unit, outputs_of(digests))
     assert alone["inputs"] == digests
 
 
