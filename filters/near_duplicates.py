@@ -223,8 +223,10 @@ def find_near_duplicates(texts: Sequence[str], bucket: _Rows, row: _Rows, jaccar
     >>> row.tolist(), of.tolist()
     ([1, 3], [0, 2])
     """
-    mates, row = np.unique(row, return_inverse=True)  # the others resemble nobody
-    sketch = _Sketch([texts[mate] for mate in mates])
+    shares = np.zeros(len(texts), bool)
+    shares[row] = True  # the others resemble nobody
+    mates, row = np.flatnonzero(shares), (np.cumsum(shares) - 1)[row]
+    sketch = _Sketch([texts[mate] for mate in mates.tolist()])
     n_rows = len(mates)
     of = np.full(n_rows, -1, np.int64)
     undecided = np.ones(n_rows, bool)
@@ -236,7 +238,8 @@ def find_near_duplicates(texts: Sequence[str], bucket: _Rows, row: _Rows, jaccar
         ready = led == np.bincount(row, minlength=n_rows)
         mine = np.repeat(ready[heads], sizes)
         mine[starts] = False
-        pairs = np.unique(np.repeat(heads, sizes)[mine] * n_rows + row[mine])
+        pairs = np.sort(np.repeat(heads, sizes)[mine] * n_rows + row[mine])
+        pairs = pairs[_begins(pairs)]
         head, other = np.divmod(pairs, n_rows)
         similar = sketch.similar(head, other, jaccard)
         head, other = head[similar][::-1], other[similar][::-1]
