@@ -128,14 +128,19 @@ def _look_up(known: _Counts, parts: Sequence[str], vocabulary: str) -> NDArray[n
 
     New ones that are short and plain are counted all in one text: each begins with a token that has a space.
     """
-    new = [p for p in parts if p not in known and p and len(p) <= _LONGEST_KNOWN and p.isascii() and p.isprintable()]
+    counts = np.array([known.get(part, -1) for part in parts], np.int64)
+    unknown = np.flatnonzero(counts < 0).tolist()
+    new = [
+        p for p in map(parts.__getitem__, unknown) if 0 < len(p) <= _LONGEST_KNOWN and p.isascii() and p.isprintable()
+    ]
     if new:
         if len(known) + len(new) > _MOST_KNOWN:
             known.clear()
         tokens = np.array(_encoding(vocabulary).encode_ordinary(" " + " ".join(new)))
         begins = np.flatnonzero(_opens_part(vocabulary)[tokens])
         known.update(zip(new, np.diff(begins, append=len(tokens)).tolist(), strict=True))
-    return np.fromiter(map(known.__getitem__, parts), np.int64, len(parts))
+    counts[unknown] = [known[parts[place]] for place in unknown]
+    return counts
 
 
 def _add_up(texts: pa.Array, vocabulary: str) -> NDArray[np.int64]:
@@ -145,8 +150,9 @@ def _add_up(texts: pa.Array, vocabulary: str) -> NDArray[np.int64]:
     coded = parts.flatten().dictionary_encode()
     of_part = _look_up(inner, coded.dictionary.to_pylist(), vocabulary)[coded.indices.to_numpy()]
     starts = parts.offsets.to_numpy()[:-1] - parts.offsets[0].as_py()
-    first = coded.dictionary.take(coded.indices.take(pa.array(starts))).to_pylist()
-    of_part[starts] = np.fromiter(map(opening.__getitem__, first), np.int64, len(first))
+    first, at = np.unique(coded.indices.to_numpy()[starts], return_inverse=True)
+    of_first = [opening[part] for part in coded.dictionary.take(pa.array(first)).to_pylist()]
+    of_part[starts] = np.array(of_first, np.int64)[at]
     return np.asarray(np.add.reduceat(of_part, starts) if len(starts) else starts, np.int64)
 
 
