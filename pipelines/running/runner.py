@@ -58,8 +58,8 @@ class _Hands:
     ) -> None:
         self._tell = tell
         self._execute = execute
-        self._stack = stack
         self._to_come = to_come
+        self._stack = stack
         self._workers: Executor | None = None
         self._threads: InThreads | None = None
         self._in_threads = self._in_workers = 0
@@ -99,8 +99,8 @@ class _Hands:
             return self._threads
         if self._workers is None:
             self._workers = self._stack.enter_context(self._execute)
-        return self._workers
             self._workers.check(self._to_come())
+        return self._workers
 
 
 def run(
@@ -174,7 +174,6 @@ def run(
     return schedule.outputs
 
 
-@dataclass
 def _needs(recipe: Recipe, a_pass: Pass) -> Needs:
     """Return what each of a pass's workers needs of a node."""
     options = recipe.workers.of(a_pass.key)
@@ -187,6 +186,7 @@ def _to_come(recipe: Recipe, passes: Iterable[PassAtWork]) -> dict[str, Needs]:
     return {one.key: _needs(recipe, one) for one in coming if recipe.workers.of(one.key).max is None}
 
 
+@dataclass
 class _End:
     code: int = 1
 
