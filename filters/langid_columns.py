@@ -19,7 +19,6 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
-from scipy.sparse import csr_array
 
 _BATCH = 2_048  # texts that step together: enough to hide NumPy's overhead, and 30 MB at most
 
@@ -93,6 +92,8 @@ def _scores(model: NgramModel, texts: Sequence[bytes]) -> NDArray[np.float64]:
     text, ngrams = np.divmod(keys, n_ngrams)
     n_found = np.bincount(text, minlength=len(texts))
     ends = np.concatenate([[0], np.cumsum(n_found)])
+    from scipy.sparse import csr_array  # a tenth of a second, which commands that read no text need not wait for
+
     weights = csr_array((np.log1p(counts.astype(np.float64)), ngrams, ends), shape=(len(texts), n_ngrams))
     sums: NDArray[np.float64] = weights @ model.scores  # row by row, in the order of a row's n-grams
     return sums + np.where(n_found[:, None] > 0, model.prior, 0.0)

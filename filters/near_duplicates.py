@@ -18,8 +18,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 SHINGLE_BYTES = 5
 BANDS = 14  # recall of pairs of Jaccard 0.8 with 14 bands of 6 hashes: 1 - (1 - 0.8**6)**14 = 98.6 %,
@@ -194,6 +192,9 @@ def families(bands: Sequence[tuple[_Rows, _Rows]], n_rows: int) -> _Rows:
     if not bands:
         return np.arange(n_rows)
     edges = np.concatenate(rows), np.concatenate(heads)
+    from scipy.sparse import coo_array  # slow to import, and `plan` reads no text
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_array((np.ones(len(edges[0]), np.bool_), edges), shape=(n_rows, n_rows))
     _, component = connected_components(graph, directed=False)
     least = np.empty(n_rows, np.int64)  # of a component; the last assignment stays
