@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -489,6 +490,49 @@ def test_a_driver_that_was_taken_over_lets_no_audio_go(tmp_path: Path) -> None:
         finisher = runner._Finisher(recipe, list(BY_KEY.values()), RunFolder(tmp_path), hold, Silent(), quiet)  # type: ignore[arg-type]
         finisher.take(order, record)
         assert not audio.exists()
+
+
+SLEEPER = """
+import os, signal
+from pipelines.cli import main
+from pipelines.folders import lock
+from pipelines.running import runner
+lock.BEAT_SECONDS, lock.LEASE_SECONDS = 0.1, 1.0
+take = runner._Finisher.take
+def takes(finisher, order, record):
+    if order.key == "score" and order.unit.name == "examples-00002":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    take(finisher, order, record)
+runner._Finisher.take = takes
+main()
+"""
+
+
+def test_a_driver_that_was_stopped_while_another_took_its_run_changes_nothing(
+    machines: Machines, s3: S3Server, tmp_path: Path
+) -> None:
+    """As a laptop that sleeps: SIGSTOP, a whole other run of a changed recipe, SIGCONT."""
+    there, recipe = machines.become("there"), write_recipe(tmp_path)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "asleep")}
+    run = ["score", recipe, "--run-dir", there.place, "--workers", "0", "--set", "read.rows_per_shard=8"]
+    asleep = subprocess.Popen(
+        [sys.executable, "-c", SLEEPER, *run, "--set", "limit=40"],
+        cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        os.waitid(os.P_PID, asleep.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        mill(*run, "--set", "limit=30")
+        left = lies_there(s3, there)
+        os.kill(asleep.pid, signal.SIGCONT)
+        said = asleep.communicate(timeout=60)[1]
+    finally:
+        asleep.kill()
+    assert asleep.returncode == 1, said
+    assert "another process" in said
+    assert "has taken over s3://" in said
+    assert left.pop("lock/00000002.json")
+    now = {name: data for name, data in lies_there(s3, there).items() if not name.startswith("lock/")}
+    assert now == left
 
 
 def test_a_second_look_lists_and_fetches_what_changed(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
