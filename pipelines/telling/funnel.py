@@ -15,9 +15,12 @@ from rich.table import Table
 
 from pipelines.folders.run_folder import folder_at
 from pipelines.graph import Outputs
+from pipelines.recipe import SCORED_BY
 from pipelines.shards import Counts, Record
 
-ROW_STEPS = ("read", "read.speech", "filter", "answer", "tts", "tts.augment", "quantize", "noise", "noise.chats")
+ROW_STEPS = (
+    *("read", "read.speech", *SCORED_BY, "filter", "answer", "tts", "tts.augment", "quantize", "noise", "noise.chats"),
+)
 
 
 @dataclass(frozen=True)
@@ -26,21 +29,27 @@ class Funnel:
 
     steps: dict[str, dict[str, Any]]  # step -> rows_in, shortened, rejected, rows_kept
     sources: dict[str, dict[str, int]]  # source -> rows after each step, records read first
-    rejected: dict[str, dict[str, int]]  # source -> rows rejected by each rule of read and filter, kinds together
+    rejected: dict[str, dict[str, int]]  # source -> rows rejected by each rule up to filter, kinds together
     seconds: float  # of speech
     tokens: int  # of speech
     rewritten: dict[str, dict[str, int]]  # reason -> prompts that a model was to mend: tried, rewritten, passed
 
 
 def measure(outputs: Outputs) -> Funnel:
-    """Return the funnel of the passes that are finished; steps that are not are left out."""
+    """Return the funnel of the passes that are finished; steps that are not are left out.
+
+    So are the passes before `filter` where nothing was given up in them: they reject nothing else.
+    """
     steps = {}
-    done = [key for key in ROW_STEPS if outputs.has(key) and outputs.records(key)]
-    for key in done:
+    for key in ROW_STEPS:
+        if not (outputs.has(key) and outputs.records(key)):
+            continue
         counts = Counts.total(record.counts for record in outputs.records(key).values())
+        if key in SCORED_BY and not counts.rejected:
+            continue
         steps[key] = {
             "rows_in": counts.rows_in,
-            "shortened": _shortened(outputs, key),
+            "shortened": {} if key in SCORED_BY else _shortened(outputs, key),  # `filter` tells it
             "rejected": dict(counts.rejected),
             "rows_kept": counts.rows_kept,
         }
@@ -49,12 +58,12 @@ def measure(outputs: Outputs) -> Funnel:
         for name, record in outputs.sources().items()
     }
     rejected = {name: by_rule(record.counts.rejected) for name, record in outputs.sources().items()}
-    for key in done:
+    for key in steps:
         if key in ("read", "read.speech", "noise", "noise.chats"):
             continue
         for name, counts in by_source(outputs, outputs.records(key)).items():
             sources[name][key] = counts.rows_kept
-            if key == "filter":
+            if key in (*SCORED_BY, "filter"):
                 rejected[name] |= by_rule(counts.rejected)
     speech = outputs.facts("quantize") if outputs.has("quantize") else []
     seconds, tokens = sum(s["seconds"] for s in speech), sum(s["tokens"] for s in speech)

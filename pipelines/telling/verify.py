@@ -185,8 +185,10 @@ def _conservation(run: Run) -> Checks:
             rejected: Counter[str] = Counter()
             for name in record.facts["shards"]:
                 kept += run.rows(step)[name]
-                rejects = pq.read_table(run.folder / step / "rejects" / f"{name}.parquet", columns=["reject"])
-                rejected.update(map(reason_of, rejects["reject"].to_pylist()))
+                path = f"{step}/rejects/{name}.parquet"
+                if step not in SCORED_BY or path in record.files:  # they reject only what was given up
+                    rejects = pq.read_table(run.folder / path, columns=["reject"])
+                    rejected.update(map(reason_of, rejects["reject"].to_pylist()))
             counts = record.counts
             same = (kept, dict(rejected)) == (counts.rows_kept, dict(counts.rejected))
             yield _unless(
@@ -203,8 +205,8 @@ def _speech_chain(recipe: Recipe) -> list[tuple[str, str]]:
 
 
 def _chain(run: Run) -> Checks:
-    texts = [key for key in (*SCORED_BY, *KEPT_BY, "tts") if run.records.get(key)]
-    for before, step in (("read", "filter"), *pairwise(texts), *_speech_chain(run.recipe)):
+    texts = [key for key in ("read", *SCORED_BY, *KEPT_BY, "tts") if run.records.get(key)]
+    for before, step in (*pairwise(texts), *_speech_chain(run.recipe)):
         for name, rows in run.rows(before).items():
             rows *= run.recipe.tts.per_prompt if step == "tts" else 1
             record = run.records[step].get(name)

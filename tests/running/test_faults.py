@@ -25,7 +25,7 @@ from pipelines.errors import RunError
 from pipelines.estimate.calibrate import ran_on
 from pipelines.folders.run_folder import open_run_folder
 from pipelines.graph import Outputs, Unit
-from pipelines.recipe import Recipe, load_recipe
+from pipelines.recipe import SCORED_BY, Recipe, load_recipe
 from pipelines.row import REJECTED_ROW, ROW
 from pipelines.running import runner
 from pipelines.running.events import Events
@@ -37,7 +37,12 @@ from pipelines.running.quarantine import GIVES_UP, quarantine
 from pipelines.running.ray_pool import JOB, brought, ray_pool
 from pipelines.shards import QUARANTINED, Counts, Record, read_record
 from pipelines.steps import passes_for
+from pipelines.steps.score import SCORED_ROW
+from pipelines.telling.funnel import measure
+from tests.answers.loopback_chat import LoopbackChat
 from tests.conftest import ROOT, assert_done, content, speechmill, write_recipe
+from tests.running import every_step
+from tests.running.chaos import made
 from tests.running.cluster import Cluster, cluster, kill
 from tests.running.events_of import read_events
 from tests.running.simulated import Told, orders, recipe_with
@@ -159,11 +164,11 @@ def test_a_straggler_is_given_out_again(nodes: Cluster, recipe: Recipe, tmp_path
 
 def test_a_worker_that_dies_says_what_it_wrote_last(nodes: Cluster, recipe: Recipe) -> None:
     told = Told()
-    killer = Unit("score-bad", args={"seconds": 0, "kills": True})
+    killer = Unit("bad", args={"seconds": 0, "kills": True})
     with pytest.raises(RunError, match="its worker died 2 times") as caught:
-        done(nodes, told, [Order(recipe, "score", killer, {}, "token")])
+        done(nodes, told, [Order(recipe, "noise.sounds", killer, {}, "token")])
     assert "about to go" in str(caught.value)
-    assert "[score score-bad]" in str(caught.value)
+    assert "[noise.sounds bad]" in str(caught.value)
     assert "about to go" in told.of("worker_died")[0]["log"]
 
 
@@ -229,12 +234,17 @@ def test_what_is_given_up_is_a_shard_without_rows_and_each_row_a_reject(
     llm = {"m": {"base_url": "http://127.0.0.1:9/v1", "model": "m"}}
     changes = {
         "llms": llm,
+        "rewrite": {"llm": "m"},
+        "chats": {"failed_turn": "shorten"},
         "answer": {"llm": "m", "how": "spoken"},
         "tts": {"per_prompt": 2, "augment": {"gain_db": [-6, 3]}},
     }
     recipe = load_recipe(write_recipe(tmp_path, **changes))
-    before = {"filter": "score", "answer": "filter", "tts": "answer", "tts.augment": "tts", "quantize": "tts"}[key]
-    taken = "filter" if before == "answer" else before  # where that run has no answers, it has what they would be of
+    before = {  # where that run has no answers, rewrites and shorter chats, what they would be of
+        "score": "read", "rewrite": "score", "filter.shorten": "score", "filter": "score", "answer": "filter",
+        "tts": "filter", "tts.augment": "tts", "quantize": "tts",
+    }  # fmt: skip
+    taken = before[key]
     unit = Unit("examples-00001", (f"{taken}/examples-00001.parquet",))
     rows = pq.read_table(run / unit.inputs[0])
     token = json.loads((run / "lock").read_text())["token"]
@@ -243,13 +253,14 @@ def test_what_is_given_up_is_a_shard_without_rows_and_each_row_a_reject(
     readings = 2 if key == "tts" else 1
     assert rows.num_rows > 0
     assert (kept.num_rows, rejects.num_rows) == (0, readings * rows.num_rows)
-    assert (kept.schema, rejects.schema) == (ROW, REJECTED_ROW)
+    assert (kept.schema, rejects.schema) == (SCORED_ROW if key in SCORED_BY else ROW, REJECTED_ROW)
     assert set(rejects["reject"].to_pylist()) == {f"{key}.quarantined:its worker died 4 times"}
     assert record.counts == Counts(rejects.num_rows, 0, {f"{key}.quarantined": rejects.num_rows})
     of_rows = [row_id.partition("/")[0] for row_id in rejects["id"].to_pylist()]
     assert of_rows[::readings] == rows["id"].to_pylist()
     usual = read_record(finished / "run" / key / "examples-00001.json")
-    assert record.facts.keys() >= (usual.facts.keys() if usual else {"answers"} if key == "answer" else {"shards"})
+    others = {"answer": "answers", "rewrite": "rewritten", "filter.shorten": "shortened"}
+    assert record.facts.keys() >= (usual.facts.keys() if usual else {"shards", others.get(key, "shards")})
     assert record.facts["shards"] == {"examples-00001": 0}
     assert read_record(run / key / "examples-00001.json") == record
 
@@ -286,3 +297,46 @@ def test_speech_that_is_removed_is_kept_for_what_was_given_up(tmp_path: Path, mo
     undisturbed, _ = run_once("other")
     assert not list(run.glob("tts*/*.parquet"))
     assert content(run) == content(undisturbed)
+
+
+def test_rows_that_are_given_up_before_the_filter_are_accounted_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shard of each pass before `filter`: the run verifies, tells of them, and the next one makes all of it."""
+    units = {"score": "asked-00001", "rewrite": "asked-00002", "filter.shorten": "chats-00001"}
+    given_up = set(units.items())
+
+    def perform_or_give_up(order: Order, tell: Tell) -> Record:
+        if (order.key, order.unit.name) in given_up:
+            return quarantine(order, "its worker died")
+        return perform(order)
+
+    def run_once(name: str) -> tuple[Path, Outputs]:
+        path = every_step.write_recipe(tmp_path / "sources", tmp_path / name, server.base_url, {})
+        recipe = load_recipe(path)
+        folder = open_run_folder(recipe)
+        events = Events(folder)
+        hands = nullcontext(InThisProcess(events.tell))
+        progress = Progress(folder, Console(quiet=True), events)
+        return tmp_path / name, runner.run(recipe, passes_for(None), hands, progress, events.tell, threads=False)
+
+    monkeypatch.setattr("pipelines.running.perform.perform_here", perform_or_give_up)
+    every_step.write_sources(tmp_path / "sources", 60)
+    with LoopbackChat() as server:
+        run, outputs = run_once("run")
+        assert sorted(runner.quarantined(outputs)) == sorted(f"{key} {unit}" for key, unit in units.items())
+        assert_done(speechmill("verify", run))
+        funnel = measure(outputs)
+        rows = {key: outputs.records(key)[unit].counts.rows_in for key, unit in units.items()}
+        assert all(funnel.steps[key]["rejected"] == {f"{key}.quarantined": n} for key, n in rows.items())
+        assert funnel.rejected["asked"]["score.quarantined"] == rows["score"] == 10
+        assert (
+            "score, which the next run makes again (quarantined: its worker died)" in speechmill("funnel", run).stdout
+        )
+        (lost,) = pq.read_table(run / "score/rejects/asked-00001.parquet", columns=["id"]).slice(3, 1)["id"].to_pylist()
+        assert "score.quarantined:its worker died" in speechmill("explain", run, lost).stdout
+        given_up.clear()
+        run_once("run")
+        undisturbed, whole = run_once("other")
+    assert made(run) == made(undisturbed)
+    assert not measure(whole).steps.keys() & units.keys()  # they reject nothing by themselves

@@ -243,9 +243,10 @@ def test_a_unit_that_kills_its_workers_is_quarantined_and_only_that(recipe: Reci
 
 def test_a_pass_that_cannot_do_without_a_shard_ends_the_run(recipe: Recipe) -> None:
     cluster = Simulated(a=Room(2))
-    cluster.poison = {"score-3"}
-    with pytest.raises(RunError, match=r"score score-3: its worker died 4 times.*Out of memory is the usual cause"):
-        run_all(pool_of(cluster), orders(recipe, "score", 8))
+    cluster.poison = {"noise.sounds-3"}
+    said = r"noise.sounds noise.sounds-3: its worker died 4 times.*Out of memory is the usual cause"
+    with pytest.raises(RunError, match=said):
+        run_all(pool_of(cluster), orders(recipe, "noise.sounds", 8))
 
 
 def test_an_engine_that_kills_every_worker_ends_the_run(recipe: Recipe) -> None:
