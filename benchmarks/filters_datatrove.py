@@ -1,24 +1,25 @@
 """The same filters and the removal of near duplicates, by speechmill and by datatrove, on the same rows.
 
     python -m venv DIRECTORY && DIRECTORY/bin/pip install -r benchmarks/requirements-datatrove.txt
-    python benchmarks/generate_rows.py OUT --rows 200000 --short --data DATA
+    python benchmarks/generate_rows.py OUT --rows 1000000 --short 120 --data DATA
     python benchmarks/filters_datatrove.py OUT/rows --datatrove-python DIRECTORY/bin/python --repeats 3
     python benchmarks/filters_datatrove.py OUT/rows --datatrove-python DIRECTORY/bin/python --lean
 
 All sides have the same Parquet files and as many workers, and take turns. Seconds are those of a whole command:
 start-up, reading the input and writing what is kept are in them.
 
-datatrove's side is its documented one (examples/minhash_deduplication.py: signatures, buckets, clusters,
-filter), with 16 buckets of 8 hashes over shingles of 5 words, and filters of one document a time, as `BaseFilter`
-asks for: our rule of speakability, tiktoken's count, py3langid with our languages. Half of its time goes to
-spaCy, which it cuts words with, so `datatrove-split` has `str.split` instead. `datatrove-columns` is the best that it
-could be: `str.split`, and our functions of whole columns, 1,000 documents at a time. Each does less than
-speechmill: exact duplicates have no pass of their own, prompts of fewer than 5 words get no signature,
-so that their duplicates stay, candidates are not compared, and rejected rows and scores are not written.
+The rules are those of configs/speechmill_v1.yaml that look at a prompt by itself, and near duplicates; both sides
+write rejected rows with their reason. datatrove's side is its documented one (examples/minhash_deduplication.py:
+signatures, buckets, clusters, filter), with 16 buckets of 8 hashes over shingles of 5 words, and filters of one
+document a time, as `BaseFilter` asks for: our rules of a single text, tiktoken's count, py3langid with our languages.
+Half of its time goes to spaCy, which it cuts words with, so `datatrove-split` has `str.split` instead.
+`datatrove-columns` is the best that it could be: `str.split`, and our functions of whole columns, 1,000 documents at a
+time. Each does less than speechmill: exact duplicates have no pass of their own, prompts of fewer than 5 words get no
+signature, so that their duplicates stay, candidates are not compared, and scores are not written.
 
-`--lean` is the least that such a run does: for datatrove a rule of length, ten regular expressions and the same
-MinHash; for speechmill the rules `length`, `speakable` (14 kinds, more than the ten) and `near_duplicate`. All other
-scores are computed there too.
+`--lean` is the least that such a run does: for datatrove a rule of length, ten regular expressions, the same MinHash
+and no rejected rows; for speechmill the rules `length`, `speakable` (14 kinds, more than the ten) and
+`near_duplicate`. All other scores are computed there too.
 
 Processor seconds are those of every process that a command starts, sampled: on a shared machine they tell more
 than the clock. speechmill's start-up (imports, Ray and its workers) is told apart, and is in its seconds.
@@ -39,11 +40,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import regex
 from pyarrow.json import read_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,10 +54,13 @@ sys.path.insert(0, str(ROOT))
 
 from filters.language import CANDIDATES, detect_language  # noqa: E402
 from filters.length import count_tokens, encode  # noqa: E402
+from filters.private import find_private, private_data  # noqa: E402
+from filters.seconds import MILLISECONDS, pair_table, predict_seconds  # noqa: E402
 from filters.speakable import find_unspeakable, unspeakable  # noqa: E402
+from filters.symbol_share import SYMBOL, symbol_shares  # noqa: E402
 
-BELOW_TOKENS = 64  # the paper's
-ABOVE_ENGLISH = 0.8  # the paper's
+BELOW_TOKENS, ABOVE_ENGLISH = 64, 0.8  # the paper's
+BELOW_SYMBOLS, BELOW_SECONDS = 0.1, 20  # as configs/speechmill_v1.yaml
 START = "imports, Ray and its workers"
 NEAR_DUPLICATE = "near_duplicate"  # the rule's name in a recipe
 N_GRAMS, BUCKETS, HASHES_PER_BUCKET = 5, 16, 8  # finds most pairs above (1/16) ** (1/8) = 0.71 of shared shingles
@@ -82,19 +88,39 @@ LEAN_PATTERNS = [
 Rule = Callable[[list[str]], list[bool]]  # texts -> which of them stay
 
 COLUMN_RULES: dict[str, Rule] = {
+    "private": lambda texts: [found is None for found in private_data(texts)],
     "speakable": lambda texts: [verdict is None for verdict in find_unspeakable(texts)],
+    "symbol_share": lambda texts: [share < BELOW_SYMBOLS for share in symbol_shares(texts)],
     "length": lambda texts: [count < BELOW_TOKENS for count in count_tokens(texts)],
+    "seconds": lambda texts: [seconds < BELOW_SECONDS for seconds in predict_seconds(texts)],
     "language": lambda texts: [english > ABOVE_ENGLISH for _, english in detect_language(texts)],
 }
 RULES: dict[str, Rule] = {  # of a document at a time
+    "private": lambda texts: [find_private(text) is None for text in texts],
     "speakable": lambda texts: [unspeakable(text) is None for text in texts],
+    "symbol_share": lambda texts: [len(_SYMBOL.findall(text)) < BELOW_SYMBOLS * len(text) for text in texts],
     "length": lambda texts: [len(encode(text)) < BELOW_TOKENS for text in texts],
+    "seconds": lambda texts: [_seconds(text) < BELOW_SECONDS for text in texts],
     "language": lambda texts: [_english(text) > ABOVE_ENGLISH for text in texts],
 }
 LEAN_RULES: dict[str, Rule] = {
     "length": lambda texts: [LEAN_WORDS[0] <= len(text.split()) <= LEAN_WORDS[1] for text in texts],
     "patterns": lambda texts: [not any(pattern.search(text) for pattern in LEAN_PATTERNS) for text in texts],
 }
+
+
+_SYMBOL = regex.compile(SYMBOL)
+
+
+@cache
+def _costs() -> list[int]:
+    return [int(cost) for cost in pair_table(MILLISECONDS)]
+
+
+def _seconds(text: str) -> float:
+    """Return the predicted speaking time of a text."""
+    costs, line = _costs(), b"\0" + text.encode("utf-8", "replace") + b"\0"
+    return sum([costs[before << 8 | here] for before, here in pairwise(line)]) / 1000
 
 
 @cache
@@ -149,13 +175,13 @@ def in_datatrove(rows: Path, out: Path, workers: int, side: str, lean: bool) -> 
 
         def __init__(self, name: str, rule: Rule) -> None:
             self.name, self.rule = name, rule
-            super().__init__(batch_size=BATCH if side == "datatrove-columns" else 1)
+            super().__init__(rejects(name), BATCH if side == "datatrove-columns" else 1)
 
-        def filter(self, doc: Any) -> bool:
-            return self.rule([doc.text])[0]
+        def filter(self, doc: Any) -> bool | tuple[bool, str]:
+            return self.rule([doc.text])[0] or (False, self.name)
 
-        def filter_batch(self, batch: list[Any]) -> list[bool]:
-            return self.rule([doc.text for doc in batch])
+        def filter_batch(self, batch: list[Any]) -> list[bool | tuple[bool, str]]:
+            return [stays or (False, self.name) for stays in self.rule([doc.text for doc in batch])]
 
     stages: dict[str, float] = {}
     work: dict[str, float] = {}
@@ -168,9 +194,15 @@ def in_datatrove(rows: Path, out: Path, workers: int, side: str, lean: bool) -> 
             plain_name = " ".join(re.findall(r"[\w:]+", step.name))  # without its pictures
             work[f"{stage} {number} {plain_name}"] = step.time_stats.total
 
+    def rejects(name: str) -> Any:
+        return None if lean else ParquetWriter(str(out / "rejects" / name), schema=schema_of("filter_reason"))
+
+    def schema_of(*more: str) -> pa.Schema:
+        metadata = pa.struct([(name, pa.string()) for name in ("answer", "file_path", *more)])
+        return pa.schema([("text", pa.string()), ("id", pa.string()), ("metadata", metadata)])
+
     rules = LEAN_RULES if lean else COLUMN_RULES if side == "datatrove-columns" else RULES
-    metadata = pa.struct([("answer", pa.string()), ("file_path", pa.string())])
-    schema = pa.schema([("text", pa.string()), ("id", pa.string()), ("metadata", metadata)])
+    schema = schema_of()
     config = MinhashConfig(n_grams=N_GRAMS, num_buckets=BUCKETS, hashes_per_bucket=HASHES_PER_BUCKET)
     signatures = MinhashDedupSignature(str(out / "signatures"), config)
     if side != "datatrove":
@@ -182,7 +214,15 @@ def in_datatrove(rows: Path, out: Path, workers: int, side: str, lean: bool) -> 
     run("signatures", workers, [ParquetReader(filtered), signatures])
     run("buckets", BUCKETS, [MinhashDedupBuckets(str(out / "signatures"), pairs, config=config)])
     run("clusters", 1, [MinhashDedupCluster(pairs, remove, config=config)])
-    run("dedup", workers, [ParquetReader(filtered), MinhashDedupFilter(remove), ParquetWriter(kept, schema=schema)])
+    run(
+        "dedup",
+        workers,
+        [
+            ParquetReader(filtered),
+            MinhashDedupFilter(remove, rejects(NEAR_DUPLICATE)),
+            ParquetWriter(kept, schema=schema),
+        ],
+    )
     (out / "measured.json").write_text(json.dumps({"stages": stages, "work": work}))
 
 
@@ -199,6 +239,7 @@ def speechmill(rows: Path, folder: Path, workers: int, near: bool, lean: bool) -
     """Run speechmill's side as its command; a pass ends when its last record is written."""
     rules: list[Any] = ["speakable", {"length": {"below": BELOW_TOKENS}}]
     if not lean:
+        rules = ["private", *rules, {"symbol_share": {"below": BELOW_SYMBOLS}}, {"seconds": {"below": BELOW_SECONDS}}]
         rules += [{"language": {"above": ABOVE_ENGLISH}}, "duplicate"]
     recipe = {
         "name": "speed",

@@ -251,7 +251,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of every draw (default 1)")
     parser.add_argument("--exact", type=float, default=0.08, help="share of exact duplicates (default 0.08)")
     parser.add_argument("--near", type=float, default=0.04, help="share of near duplicates (default 0.04)")
-    parser.add_argument("--short", action="store_true", help=f"leave out real prompts of over {SHORT_CHARS} characters")
+    parser.add_argument("--short", type=int, nargs="?", const=SHORT_CHARS, metavar="CHARS",
+                        help=f"leave out real prompts of over so many characters ({SHORT_CHARS})")  # fmt: skip
     parser.add_argument("--format", choices=list(WRITERS), default="parquet")
     parser.add_argument("--processes", type=int, default=2, help="how many (default 2); changes no byte")
     given = parser.parse_args()

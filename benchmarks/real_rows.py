@@ -121,8 +121,8 @@ def cut(text: str) -> list[str]:
     return pieces
 
 
-def read_corpus(data: Path | None, short: bool) -> Corpus:
-    """Read and cut the real rows; leave out those that would be the same again and again.
+def read_corpus(data: Path | None, most_chars: int | None) -> Corpus:
+    """Read and cut the real rows, with prompts of at most so many characters; leave out those that would be the same.
 
     Raises ValueError where none is left.
     """
@@ -130,7 +130,7 @@ def read_corpus(data: Path | None, short: bool) -> Corpus:
     cuts: tuple[list[Ids], list[Ids]] = ([], [])
     words: list[int] = []
     for prompt, answer in read_pairs(data):
-        if not (short and len(prompt) > SHORT_CHARS):
+        if most_chars is None or len(prompt) <= most_chars:
             for texts, text in zip(cuts, (prompt, answer), strict=True):
                 texts.append(np.fromiter(map(number.__getitem__, cut(text)), np.int32))
             words.append(len(prompt.split()))

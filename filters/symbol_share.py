@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 # All but letters and their accents, digits, space and the marks that ordinary sentences hold.
-_SYMBOL = r"""[^\p{L}\p{M}\p{N}\s.,;:?!'"’‘“”()\-–—…%$€£&/]"""
+SYMBOL = r"""[^\p{L}\p{M}\p{N}\s.,;:?!'"’‘“”()\-–—…%$€£&/]"""
 
 
 def symbol_shares(texts: Sequence[str]) -> list[float]:
@@ -22,5 +22,5 @@ def symbol_shares(texts: Sequence[str]) -> list[float]:
     [True, True]
     """
     columns = pl.DataFrame({"text": pl.Series(texts, dtype=pl.String)})
-    counted = pl.col("text").str.count_matches(_SYMBOL) / pl.col("text").str.len_chars()
+    counted = pl.col("text").str.count_matches(SYMBOL) / pl.col("text").str.len_chars()
     return columns.select(share=pl.when(pl.col("text") == "").then(0.0).otherwise(counted))["share"].to_list()
