@@ -10,7 +10,7 @@ from pathlib import Path
 from pipelines.arguments import load
 from pipelines.errors import UserError
 from pipelines.estimate.clock import simulate
-from pipelines.estimate.estimate import calibration, estimate, this_machine, works_of
+from pipelines.estimate.estimate import RATES, calibration, estimate, this_machine, works_of
 from pipelines.estimate.rates import Run, look_at, rates_of, save_rates
 from pipelines.estimate.told import machines
 from pipelines.estimate_options import Cluster, Rates
@@ -37,30 +37,29 @@ def calibrate_recipe(
     """
     whole = load(path, changes, None)
     folder = calibration(whole)
-    place = f"{whole.run_url}-calibration" if whole.run_url else str(folder)
     before = cluster()
-    few, many = recipes(path, changes, place, rows, before.cpus * before.nodes)
+    few, many = recipes(path, changes, folder.place, rows, before.cpus * before.nodes)
     seconds, short = measure(few, many, execute)
-    out = out or folder / "rates.json"
+    rates_file = out or folder.path / RATES
     runs = [look_at(few), look_at(many)]
     measured = f"{time.strftime('%Y-%m-%d')}, {rows:,} records a source"
     rates = rates_of(runs, f"{measured}, on {machines(before)}")
-    save_rates(out, rates)  # they are paid for, whatever comes
+    save_rates(rates_file, rates)  # they are paid for, whatever comes
     unknown = "" if short is None else "for so few rows do not fill the mixtures; give more --rows"
     if not unknown:
         try:
             after = cluster()
             beside = round(max(0.0, seconds - _clock(runs[-1], rates, after)), 3)
             about = {"run_seconds": beside, "measured": f"{measured}, on {machines(after)}"}
-            save_rates(out, rates.model_copy(update=about))
+            save_rates(rates_file, rates.model_copy(update=about))
         except UserError as error:
             unknown = str(error)
-    yield f"{out}: rates of {len(rates.passes)} passes; the runs are in {place}"
+    yield f"{out or f'{folder.place}/{RATES}'}: rates of {len(rates.passes)} passes; the runs are in {folder.place}"
     if short:
         yield f"not measured: mix and export, {unknown}. {short}"
     elif unknown:
         yield f"not measured: what a run takes beside its units, such as Ray's start: {unknown}"
-    yield f"speechmill plan {path} --rates {out}"
+    yield f"speechmill plan {path}" + (f" --rates {out}" if out else "")
 
 
 def ran_on(workers: int | None, address: str | None) -> Cluster:

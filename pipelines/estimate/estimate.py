@@ -14,10 +14,12 @@ from pipelines.estimate.counting import Rows, count
 from pipelines.estimate.foresee import READS, Figures, PassAhead, Walk
 from pipelines.estimate.rates import check, load_rates
 from pipelines.estimate_options import Cluster, Prices, Rates
+from pipelines.folders.run_folder import RunFolder, open_url
 from pipelines.graph import PassPlan
 from pipelines.recipe import Recipe
 from pipelines.shards import read_record
 
+RATES = "rates.json"  # in the folder of a calibration
 DUPLICATES = (
     "filter: the share of duplicates is that of the rows that were measured; among more rows there are more of them"
 )
@@ -71,13 +73,17 @@ def rates_of_recipe(recipe: Recipe, said: str | None) -> Rates | None:
     named = said if said is not None else recipe.plan.rates
     if named is not None:
         return load_rates(named)
-    there = calibration(recipe) / "rates.json"
-    return load_rates(str(there)) if there.is_file() else None
+    there = calibration(recipe)
+    there.bring(RATES)
+    path = there.path / RATES
+    return load_rates(str(path)) if path.is_file() else None
 
 
-def calibration(recipe: Recipe) -> Path:
-    """Return the folder that `calibrate` works in, beside the run folder."""
-    return recipe.run_path.with_name(f"{recipe.run_path.name}-calibration")
+def calibration(recipe: Recipe) -> RunFolder:
+    """Return where `calibrate` works: beside the run, in a store too."""
+    if recipe.run_url:
+        return open_url(f"{recipe.run_url}-calibration")
+    return RunFolder(recipe.run_path.with_name(f"{recipe.run_path.name}-calibration"))
 
 
 def estimate(

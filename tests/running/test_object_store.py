@@ -21,16 +21,20 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from answers.store import AnswerStore, answer_key
 from pipelines import repair
 from pipelines.arguments import load_run
 from pipelines.errors import RunError, UserError
+from pipelines.estimate.calibrate import calibrate_recipe
+from pipelines.estimate.estimate import rates_of_recipe
+from pipelines.estimate_options import Cluster
 from pipelines.folders import lock, machine_copy, run_folder, store
 from pipelines.folders.lock import holds_lock, is_locked, lock_owner, lock_run
 from pipelines.folders.run_folder import RunFolder, open_url
 from pipelines.graph import Unit, missing_files
-from pipelines.recipe import parse_recipe
+from pipelines.recipe import load_recipe, parse_recipe
 from pipelines.repair_options import Repair, RepairedRow
 from pipelines.running import runner
 from pipelines.running.orders import Needs, Order
@@ -811,6 +815,31 @@ def test_a_repair_is_noted_in_the_store(machines: Machines, s3: S3Server, finish
     assert [one["seed"] for one in noted] == [7]
     machines.become("there")
     assert [one.where for one in load_run(Path(folder.place)).repairs] == ["seconds > 20"]
+
+
+def test_rates_of_a_calibration_are_found_from_every_machine(
+    machines: Machines, s3: S3Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe_of(run_dir=machines.url)))
+    machines.become("here")
+    read = [BY_KEY["read"]]
+    lines = list(calibrate_recipe(path, [], 8, None, lambda: Cluster(cpus=1), lambda small: run_quietly(small, read)))
+    there = f"{machines.url}-calibration"
+    assert lines[0].startswith(f"{there}/rates.json: rates of 1 passes; the runs are in {there}")
+    assert lines[-1] == f"speechmill plan {path}"
+    lie = s3.objects(there.removeprefix(f"s3://{BUCKET}/"))
+    assert json.loads(lie["rates.json"])["passes"].keys() == {"read"}
+    machines.become("there")
+    capsys.readouterr()
+    mill("plan", path, "--json")
+    found = json.loads(capsys.readouterr().out)["estimate"]
+    assert found["rates"]["measured"] == json.loads(lie["rates.json"])["measured"]
+    (tmp_path / "there/speechmill/runs").rename(tmp_path / "deleted")  # as may be done at any time
+    machines.become("there")
+    assert rates_of_recipe(load_recipe(path), None) is not None
+    s3.client().delete_object(Bucket=BUCKET, Key=f"{there.removeprefix(f's3://{BUCKET}/')}/rates.json")
+    assert rates_of_recipe(load_recipe(path), None) is None
 
 
 @pytest.mark.long
