@@ -41,7 +41,8 @@ _PER_WORD = {"english": 1.05, "weak_english": 0.6, "foreign": -2.5, "weak_foreig
 _MOST_COUNTED = 4
 _IN_WORDS = 12
 _PER_SHARE = {"known": 2.9, "tiny": -5.0, "name_in_vocabulary": 1.5}
-_KINDS_COUNTED = (*_PER_WORD, *_PER_SHARE)  # a name says nothing
+_KINDS_COUNTED = (*_PER_WORD, *_PER_SHARE)
+_ONE_OF = {kind: 1 << 8 * place for place, kind in enumerate(_KINDS_COUNTED)} | {"name": 0}  # which says nothing
 _PER_LENGTH = -4.3  # times the number of words, twelve at most, in twelve: long prompts should have small words
 _ENGLISH_KINDS = ("english", "weak_english", "known")
 _CERTAIN = 0.999  # four English words for each other word of no English list
@@ -139,12 +140,11 @@ class _Parts(dict[str, bytes]):
     def __missing__(self, text: str) -> bytes:
         if len(self) >= _MOST_CACHED:
             self.clear()
-        words = _WORD.findall(text)
-        kinds = [_KINDS[word.lower()] for word in words]
-        counts = [kinds.count(kind) for kind in _KINDS_COUNTED]
-        packed = sum(count << 8 * place for place, count in enumerate(counts))
-        n_capitals = sum(word[0].isupper() for word in words)
-        found: bytes = packed.to_bytes(8, "little") + (len(words) | n_capitals << 16).to_bytes(8, "little")
+        kinds = others = 0
+        for word in _WORD.findall(text):
+            kinds += _ONE_OF[_KINDS[word.lower()]]
+            others += 1 + (word[0].isupper() << 16)
+        found: bytes = (kinds | others << 64).to_bytes(16, "little")
         self[text] = found
         return found
 
