@@ -37,13 +37,20 @@ def has_gpu(group: dict[str, Any]) -> bool:
     return "nvidia.com/gpu" in container["resources"]["limits"]
 
 
+def in_shell() -> str:
+    """Return what the entrypoint of the job gives to its shell."""
+    shell, option, text = shlex.split(loaded("rayjob.yaml")["spec"]["entrypoint"])
+    assert (shell, option) == ("sh", "-c")
+    return text
+
+
 def commands() -> list[tuple[str, list[str]]]:
     """Return every command that runs a recipe, with where it stands."""
     found = []
     for path in (*(FOLDER / name for name in FILES), ROOT / "docs" / "cluster.md"):
         text = path.read_text().replace("\\\n#", " ")
         if path.name == "rayjob.yaml":
-            text = loaded(path.name)["spec"]["entrypoint"]
+            text = in_shell().partition(" || ")[0]
         for line in text.splitlines():
             line = line.lstrip("# ").split("   #")[0]
             if match := re.match(r"(?:.* -- +)?(?:speechmill|python -m pipelines) run (.*)", line):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
+import shlex
 import shutil
 import signal
 import socket
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.conftest import ROOT, assert_done, content, speechmill, write_recipe
 
@@ -180,3 +183,19 @@ def test_who_knows_of_no_token_is_told_of_it(
     assert result.returncode == 2
     assert f"--address {job_server.gcs}: no Ray cluster answers" in result.stderr
     assert "asks for a token, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH" in result.stderr
+
+
+@needs_job_server
+@pytest.mark.parametrize(("code", "good"), [(2, False), (3, True)])
+def test_a_rayjob_that_ends_with_quarantined_shards_is_not_given_again(
+    code: int, good: bool, job_server: JobServer
+) -> None:
+    """The entrypoint of examples/cluster, as KubeRay submits it: as text of a shell script."""
+    entrypoint = yaml.safe_load((ROOT / "examples/cluster/rayjob.yaml").read_text())["spec"]["entrypoint"]
+    ends = re.sub(r"'python .* \|\| ", f"'(exit {code}) || ", entrypoint)
+    assert ends != entrypoint
+    submit = shlex.join(ray("job", "submit", f"--address={job_server.address}", "--log-style=record"))
+    script = f"{submit} -- {ends} ;"
+    env = job_server.env
+    result = subprocess.run(["bash", "-ce", script], env=env, capture_output=True, text=True, timeout=200, check=False)
+    assert (result.returncode == 0) is good, result.stdout + result.stderr
