@@ -12,7 +12,7 @@ from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pipelines.folders.record_index import Records
 from pipelines.folders.run_folder import RunFolder, folder_at
@@ -24,8 +24,10 @@ SHARED = ("pass", "version", "options")  # of what units are made of: the same i
 TOGETHER = "many_inputs"  # which stands in what it is made of in the place of "inputs"
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
+NOTHING: Mapping[str, Any] = {}
+
+
+class Shard(NamedTuple):  # like units a tuple: there are very many, and a frozen dataclass takes three times as long
     """A finished Parquet file of rows."""
 
     name: str  # "gsm8k-00003": the same in every step
@@ -33,16 +35,15 @@ class Shard:
     rows: int
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(NamedTuple):
     """The work that is committed at once, named after what it makes."""
 
     name: str
     inputs: tuple[str, ...] = ()  # files it reads, from the run folder
     rows: int = 0  # rows it will read, for progress
-    args: Mapping[str, Any] = field(default_factory=dict)  # part of the fingerprint
-    outside: Mapping[str, str] = field(default_factory=dict)  # digests of what it reads elsewhere
-    notes: Mapping[str, Any] = field(default_factory=dict)  # for its work; changes nothing it makes
+    args: Mapping[str, Any] = NOTHING  # part of the fingerprint
+    outside: Mapping[str, str] = NOTHING  # digests of what it reads elsewhere
+    notes: Mapping[str, Any] = NOTHING  # for its work; changes nothing it makes
 
 
 @dataclass(frozen=True)
@@ -143,11 +144,12 @@ class Outputs:
 
     def _of_all(self) -> MutableMapping[str, str]:
         """Return the digests of all finished files."""
-        for key in self._new:
-            for record in self._records[key].values():
-                for name, about in record.files.items():
-                    self._digests[name] = about["digest"]
-        self._new.clear()
+        if self._new:
+            for key in self._new:
+                for record in self._records[key].values():
+                    for name, about in record.files.items():
+                        self._digests[name] = about["digest"]
+            self._new.clear()
         return self._digests
 
     def digests(self, names: tuple[str, ...]) -> Mapping[str, str]:
@@ -160,7 +162,8 @@ class Outputs:
 
     def _of_many(self, names: tuple[str, ...]) -> tuple[Mapping[str, str], str]:
         if names not in self._many:
-            digests = {name: self.digest(name) for name in names}
+            of = self.digest
+            digests = {name: of(name) for name in names}
             self._many[names] = digests, together(digests)
         return self._many[names]
 
@@ -223,16 +226,12 @@ class Pass:
 
     def of_one(self, unit: Unit, outputs: Outputs) -> dict[str, Any]:
         """Return what one unit is made of beside."""
-        return {
-            "unit": unit.name,
-            "args": dict(unit.args),
-            **(
-                {TOGETHER: outputs.together(unit.inputs)}
-                if self.reads_many and len(unit.inputs) > MANY
-                else {"inputs": {name: outputs.digest(name) for name in unit.inputs}}
-            ),
-            "outside": dict(unit.outside),
-        }
+        inputs: tuple[str, Any]
+        if self.reads_many and len(unit.inputs) > MANY:
+            inputs = TOGETHER, outputs.together(unit.inputs)
+        else:
+            inputs = "inputs", {name: outputs.digest(name) for name in unit.inputs}
+        return {"unit": unit.name, "args": dict(unit.args), inputs[0]: inputs[1], "outside": dict(unit.outside)}
 
 
 def shard_units(*upstream: str) -> Callable[[Recipe, Outputs], list[Unit]]:
@@ -243,8 +242,7 @@ def shard_units(*upstream: str) -> Callable[[Recipe, Outputs], list[Unit]]:
 State = Literal["done", "stale", "to do"]
 
 
-@dataclass(frozen=True, slots=True)
-class UnitPlan:
+class UnitPlan(NamedTuple):
     """A unit with its state: what it would be made of, and why it is not done."""
 
     unit: Unit
@@ -252,7 +250,7 @@ class UnitPlan:
     why: str
     made_of: Mapping[str, Any]
     record: Record | None  # what its folder holds, current or not
-    digests: Mapping[str, str] = field(default_factory=dict)  # of its inputs, where it is to be done
+    digests: Mapping[str, str] = NOTHING  # of its inputs, where it is to be done
 
 
 @dataclass(frozen=True)

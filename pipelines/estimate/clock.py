@@ -132,6 +132,7 @@ class _Clock:
         self._waits = [{self._number[key] for key in work.waits if key in self._number} for work in works]
         self._behind: list[list[int]] = [[] for _ in works]  # passes that wait for each, or follow it
         self._begun = [False] * len(works)
+        self._open: list[int] = []  # passes that have begun and are not finished, the last first
         self._ready: list[list[str]] = [[] for _ in works]
         self._running = [0] * len(works)
         self._started = [0] * len(works)
@@ -174,7 +175,7 @@ class _Clock:
 
     def _given(self) -> Iterator[tuple[int, str, float, int]]:
         """Yield the units that free workers take now: of the last pass first."""
-        for number in range(len(self._works) - 1, -1, -1):
+        for number in self._open:
             work, ready = self._works[number], self._ready[number]
             while ready and self._running[number] < self._room[number]:
                 if (node := self._nodes.take(work)) is None:
@@ -193,6 +194,7 @@ class _Clock:
         if self._begun[number] or self._waits[number]:
             return
         self._begun[number] = True
+        self._open = sorted([*self._open, number], reverse=True)
         work = self._works[number]
         for name in reversed(list(work.units)):
             if not self._needed.get((number, name)):
@@ -217,6 +219,7 @@ class _Clock:
 
     def _finish(self, number: int, now: float) -> None:
         self._times.ends[self._works[number].key] = now
+        self._open.remove(number)
         for other in self._behind[number]:
             self._waits[other].discard(number)
             self._begin(other, now)

@@ -326,7 +326,7 @@ def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
     """Return a unit a shard; the repairs of its rows are in the fingerprint of that shard alone."""
     repairs = changes_by_shard(recipe.repairs, recipe.read.rows_per_shard)
     units = shard_units(recipe.kept_by)(recipe, outputs)
-    return [replace(u, args={"repairs": repairs[u.name]}) if u.name in repairs else u for u in units]
+    return [u._replace(args={"repairs": repairs[u.name]}) if u.name in repairs else u for u in units]
 
 
 PASS = Pass(
