@@ -97,8 +97,12 @@ def row_id(source: str, messages: Sequence[Message]) -> str:
     It depends on content alone, so it survives re-ordering and re-sharding; identical records of a
     source share it (and the second is rejected as a duplicate).
     """
-    canonical = [source, [[m["role"], m["content"]] for m in messages]]
-    return hashlib.blake2b(orjson.dumps(canonical), digest_size=16).hexdigest()
+    return id_of_texts(source, [(m["role"], m["content"]) for m in messages])
+
+
+def id_of_texts(source: str, messages: Sequence[tuple[str, str]]) -> str:
+    """Return the id of a conversation whose messages are given by role and text."""
+    return hashlib.blake2b(orjson.dumps((source, messages)), digest_size=16).hexdigest()
 
 
 def user_turns(messages: Sequence[Message]) -> list[tuple[int, str]]:

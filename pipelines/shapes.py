@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pipelines.errors import UserError
 from pipelines.options import AtMost, Exactly, Source, nearest
 
-Messages = list[dict[str, str]]
+Messages = list[tuple[str, str]]  # role and text of each
 Turns = Literal["first", "all"] | Exactly | AtMost
 
 PROMPTS = ("prompt", "question", "instruction", "query", "text_prompt", "text", "input")
@@ -91,7 +91,7 @@ def _pair(record: dict[str, Any], prompt: str, answer: str | None, system: str |
     given = record.get(system) if system else None
     if given is None or not _text(given, system or "system").strip():
         return messages
-    return [{"role": "system", "content": given}, *messages]
+    return [("system", given), *messages]
 
 
 def _alpaca(record: dict[str, Any], answer: str | None) -> Messages:
@@ -107,10 +107,9 @@ def _exchange(prompt: str, answer: Any, column: str | None) -> Messages:
     """Return one exchange; of several answers the first, without one the prompt alone."""
     if isinstance(answer, list):
         answer = answer[0] if answer else None
-    messages = [{"role": "user", "content": prompt}]
     if answer is not None and _text(answer, column or "answer").strip():
-        messages.append({"role": "assistant", "content": answer})
-    return messages
+        return [("user", prompt), ("assistant", answer)]
+    return [("user", prompt)]
 
 
 def _chat(record: dict[str, Any], column: str, role_key: str, text_key: str) -> Messages:
@@ -131,7 +130,7 @@ def _chat(record: dict[str, Any], column: str, role_key: str, text_key: str) -> 
         role = _text(turn[role_key], role_key)
         if role.lower() not in ROLES:
             raise BadRecord(f"unknown_role:{role[:40]!a}")
-        messages.append({"role": ROLES[role.lower()], "content": _content(turn[text_key], text_key)})
+        messages.append((ROLES[role.lower()], _content(turn[text_key], text_key)))
     return messages
 
 
@@ -159,39 +158,47 @@ def checked(messages: Messages, turns: Turns, max_prompt_bytes: int) -> Messages
     prompt may go unanswered; no empty message; text that can be written as UTF-8. What is cut off need not be.
     Raises BadRecord.
     """
-    start = 1 if messages[0]["role"] == "system" else 0
+    start = 1 if messages[0][0] == "system" else 0
     most = 1 if turns == "first" else turns.at_most if isinstance(turns, AtMost) else None
-    if most is not None:
+    if most is not None and len(messages) - start > 2:
         messages = messages[: start + 2 * most]
-        if len(messages) - start > 2 and messages[-1]["role"] == "user":  # the border is behind an answer
+        if len(messages) - start > 2 and messages[-1][0] == "user":  # the border is behind an answer
             messages = messages[:-1]
+    if [role for role, _ in messages] not in ORDERLY:
+        _check_order(messages, start)
+    exchanges = (len(messages) - start + 1) // 2
+    if isinstance(turns, Exactly) and exchanges != turns.exactly:
+        raise BadRecord(f"exchanges:{exchanges}")
+    _check_texts(messages, max_prompt_bytes)
+    return messages
+
+
+ORDERLY = (["user", "assistant"], ["user"])  # most are: seen without a look at each message
+
+
+def _check_order(messages: Messages, start: int) -> None:
     expected, other = "user", "assistant"
-    for position, message in enumerate(messages[start:], start):
-        if message["role"] != expected:
-            raise BadRecord(f"turn_order:message {position} is from {message['role']}, not {expected}")
+    for position, (role, _) in enumerate(messages[start:], start):
+        if role != expected:
+            raise BadRecord(f"turn_order:message {position} is from {role}, not {expected}")
         expected, other = other, expected
     body = len(messages) - start
     if not body or (body % 2 and body > 1):
         raise BadRecord("turn_order:the last user message has no answer" if body else "turn_order:no user message")
-    exchanges = (body + 1) // 2
-    if isinstance(turns, Exactly) and exchanges != turns.exactly:
-        raise BadRecord(f"exchanges:{exchanges}")
-    for message in messages:
-        _check_text(message["role"], message["content"], max_prompt_bytes)
-    return messages
 
 
 EMPTY = {"user": "empty_prompt", "assistant": "empty_answer", "system": "empty_system"}
 
 
-def _check_text(role: str, content: str, max_prompt_bytes: int) -> None:
-    if "\0" in content:
-        raise BadRecord(f"nul:at character {content.index(chr(0))}")
-    try:
-        size = len(content) if content.isascii() else len(content.encode())  # to ask whether it is ASCII costs nothing
-    except UnicodeEncodeError as error:
-        raise BadRecord(f"lone_surrogate:at character {error.start}") from error
-    if role == "user" and size > max_prompt_bytes:
-        raise BadRecord(f"prompt_too_large:{size} bytes, the limit is {max_prompt_bytes}")
-    if not content or content.isspace():
-        raise BadRecord(EMPTY[role])
+def _check_texts(messages: Messages, max_prompt_bytes: int) -> None:
+    for role, text in messages:
+        if "\0" in text:
+            raise BadRecord(f"nul:at character {text.index(chr(0))}")
+        try:
+            size = len(text) if text.isascii() else len(text.encode())  # to ask whether it is ASCII costs nothing
+        except UnicodeEncodeError as error:
+            raise BadRecord(f"lone_surrogate:at character {error.start}") from error
+        if role == "user" and size > max_prompt_bytes:
+            raise BadRecord(f"prompt_too_large:{size} bytes, the limit is {max_prompt_bytes}")
+        if not text or text.isspace():
+            raise BadRecord(EMPTY[role])

@@ -247,11 +247,11 @@ def _read_csv(file: IO[bytes], name: str) -> Iterator[SourceRecord]:
 
 
 def _read_parquet(file: IO[bytes], name: str) -> Iterator[SourceRecord]:
-    number = 0
+    number, row = 0, f"{name}:row "
     try:
         for batch in pq.ParquetFile(file).iter_batches(batch_size=1000):
             for value in batch.to_pylist():
-                yield SourceRecord(f"{name}:row {number}", value)
+                yield SourceRecord(f"{row}{number}", value)
                 number += 1
     except (pa.ArrowException, ValueError, OverflowError) as error:  # also text that is no UTF-8, dates out of range
         raise UserError(

@@ -108,7 +108,7 @@ def _prompts(source: Source, recipe: Recipe) -> Iterator[str]:
             messages = checked(shape.convert(record.value), "first", recipe.read.max_prompt_bytes)
         except BadRecord:
             continue
-        yield strip_markers(user_turns(messages)[0][1])
+        yield strip_markers(next(text for role, text in messages if role == "user"))
 
 
 def _overlap_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
