@@ -80,8 +80,8 @@ def _write_report(job: Job) -> None:
     from pipelines.report.page import write_page
     from pipelines.report.seen import recorded
 
-    job.staged.folder.pull(rows=True)  # of a run in a store: what it shows lies in shards of every pass
-    seen = recorded(job.recipe)
+    job.staged.folder.pull()  # of a run in a store: records; of shards what is looked into, one by one
+    seen = recorded(job.recipe, job.file)
     job.staged.bytes(REPORT, write_page(seen, with_costs=False))
     job.staged.bytes(FUNNEL_PICTURE, png(funnel_bars(seen.funnel), "From source rows to pairs"))
     job.staged.bytes(MIXTURES_PICTURE, png(mixture_bars(seen.lock()), "Mixtures, in rows"))

@@ -147,8 +147,7 @@ def _rejects(seen: Seen, screened: bool) -> list[tuple[str, str, int, list[Rejec
     """
     found = []
     for step, counts in seen.funnel.steps.items():
-        folder = seen.folder / step / "rejects"
-        samples = sample_rejects(folder, SAMPLE_REJECTS, screened) if counts["rejected"] else {}
+        samples = sample_rejects(seen.rejects(step), SAMPLE_REJECTS, screened) if counts["rejected"] else {}
         for reason, rows in sorted(counts["rejected"].items(), key=lambda pair: -pair[1]):
             found.append((step, reason, rows, samples.get(reason, [])))
     return found

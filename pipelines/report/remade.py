@@ -51,7 +51,7 @@ def remake(seen: Seen, row: Row, stream: str = "noise") -> list[bytes | None]:
 def remake_in_chat(seen: Seen, path: str, row: Row) -> bytes | None:
     """Return the sound that was put into a chat, a row of a shard of `noise.chats`; None where there is none."""
     tokens = [utterance["tokens"] for utterance in row["spoken"] if utterance["text"] is None]
-    for sound in read_rows(seen.folder / "noise" / Path(path).name):
+    for sound in read_rows(seen.file(f"noise/{Path(path).name}")):
         if sound["spoken"][0]["tokens"] in tokens:
             return remake(seen, sound, "noise.interruptions")[0]
     return None
@@ -80,8 +80,8 @@ def _noise(seen: Seen, row: Row, stream: str, ear: Ear) -> NDArray[np.float32] |
         args = record.made_of["args"]
         if args.get("stream") != stream or not 0 <= row["index"] - args["start"] < record.counts.rows_in:
             continue
-        lengths = pl.read_parquet(seen.folder / LENGTHS)
-        speech = tuple(seen.folder / name for name in record.made_of["inputs"] if name.startswith(f"{SPEECH}/"))
+        lengths = pl.read_parquet(seen.file(LENGTHS))
+        speech = tuple(seen.file(name) for name in record.made_of["inputs"] if name.startswith(f"{SPEECH}/"))
         pool = _pool(speech, seen.recipe.seed) if speech else None
         tokens, prompts = lengths["tokens"].to_numpy(), lengths["prompts"].to_numpy()
         sound = draw(seen.recipe.seed, row["index"], args, tokens, prompts, pool)
@@ -108,7 +108,7 @@ def _rung(seen: Seen, row: Row, ear: Ear) -> list[bytes | None]:
     """Return the sounds of a rung: of the sentence that was kept for it, as hard to hear as the rung is."""
     said = json.loads(row["degraded"])
     for shard in seen.outputs.shards(SPEECH) if seen.outputs.has(SPEECH) else ():
-        for sentence in read_rows(seen.folder / shard.path):
+        for sentence in read_rows(seen.file(shard.path)):
             if sentence["id"] == said["of"]:
                 rung = {**sentence, "degraded": row["degraded"]}
                 clips = clips_of(rung, cast(Tokenizer, ear), seen.recipe.seed)  # which takes no more of it

@@ -44,7 +44,7 @@ def read_rows_of(seen: Seen) -> Rows:
     """Return the rows of every shard that mixtures are made of; of those that are spoken, where there is none yet."""
     tables, utterances, wrote = [], [], []
     for shard in seen.mixable() or seen.spoken():
-        with pq.ParquetFile(seen.folder / shard.path, memory_map=True, pre_buffer=False) as file:
+        with pq.ParquetFile(seen.file(shard.path), memory_map=True, pre_buffer=False) as file:
             rows = pl.from_arrow(file.read(_COLUMNS))
         assert isinstance(rows, pl.DataFrame), "a table becomes a frame"
         tables.append(_table(rows, shard.path))
@@ -107,7 +107,7 @@ _NO_WRITING = pl.DataFrame(
 def chosen_rows(seen: Seen, rows: Rows) -> Iterator[tuple[str, pl.DataFrame]]:
     """Yield each mixture with its rows, in their order: task, path, row, id, and what `rows` knows of them."""
     for name in seen.recipe.mix.mixtures if seen.outputs.has("mix") else ():
-        chosen = pl.read_parquet(seen.folder / chosen_file(name), columns=["task", "path", "row"])
+        chosen = pl.read_parquet(seen.file(chosen_file(name)), columns=["task", "path", "row"])
         keyed = chosen.with_columns(pl.col("path").cast(_NAMES), pl.col("task").cast(_NAMES))
         yield name, keyed.join(rows.table, on=["path", "row"], how="left", maintain_order="left")
 

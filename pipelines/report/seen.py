@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.folders.run_folder import folder_at
 from pipelines.graph import Outputs, Shard, plan_run
 from pipelines.recipe import Recipe
 from pipelines.shards import Record, read_record
@@ -41,6 +42,16 @@ class Seen:
     recipe: Recipe
     outputs: Outputs
     states: Mapping[str, State]
+    bring: Callable[[str], Path] | None = None  # of a run in a store, where not all of it was brought before
+
+    def file(self, name: str) -> Path:
+        """Return the local path of a file of the run."""
+        return self.bring(name) if self.bring else self.folder / name
+
+    def rejects(self, step: str) -> dict[str, Path]:
+        """Return a step's files of rejects, by name."""
+        names = [name for record in self.records(step).values() for name in record.files]
+        return {name: self.file(name) for name in names if name.startswith(f"{step}/rejects/")}
 
     @property
     def folder(self) -> Path:
@@ -73,12 +84,16 @@ class Seen:
         """Return the shards that mixtures are made of, as far as they are there."""
         keys = [key for key in BY_KEY["mix"].needs if self.outputs.has(key)]
         shards = [s for s in self.outputs.shards(*keys) if not s.path.startswith(f"noise/{SOUNDS}")]
-        return [shard for shard in shards if (self.folder / shard.path).is_file()]
+        return self._there(shards)
 
     def spoken(self) -> list[Shard]:
         """Return the shards of speech that are there: they may be removed once their tokens are safe."""
         keys = [key for key in speech_shards(self.recipe) if self.outputs.has(key)]
-        return [shard for shard in self.outputs.shards(*keys) if (self.folder / shard.path).is_file()]
+        return self._there(self.outputs.shards(*keys))
+
+    def _there(self, shards: Iterable[Shard]) -> list[Shard]:
+        folder = folder_at(self.folder)
+        return [shard for shard in shards if folder.size(shard.path) is not None]
 
     def lock(self) -> dict[str, Any]:
         """Return the lockfile of the mixtures; empty where they are not chosen yet."""
@@ -105,8 +120,12 @@ def look_at(recipe: Recipe) -> Seen:
     return Seen(recipe, outputs, states)
 
 
-def recorded(recipe: Recipe) -> Seen:
-    """Return what the passes left that the card comes after: within a run, which has just written their manifests."""
+def recorded(recipe: Recipe, bring: Callable[[str], Path]) -> Seen:
+    """Return what the passes left that the card comes after: within a run, which has just written their manifests.
+
+    Args:
+        bring: returns the local path of a file that they left.
+    """
     outputs, states = Outputs(), {}
     for key in BY_KEY:
         if key == "export.card":
@@ -117,4 +136,4 @@ def recorded(recipe: Recipe) -> Seen:
         done = {unit: record for unit, record in records.items() if record}
         outputs.add(key, done)
         states[key] = State(key, len(units), len(done), "")
-    return Seen(recipe, outputs, states)
+    return Seen(recipe, outputs, states, bring)

@@ -76,11 +76,11 @@ class Shards:
 
     def __init__(self, seen: Seen) -> None:
         self._seen = seen
-        self._speech = {shard.name: seen.folder / shard.path for shard in seen.spoken()}
+        self._speech = {shard.name: shard.path for shard in seen.spoken()}
 
     def row(self, path: str, row: int) -> Row:
         """Return a row of a shard."""
-        return _read_row(self._seen.folder / path, row)
+        return _read_row(self._seen.file(path), row)
 
     def speech(self, path: str, row: Row) -> list[bytes | None]:
         """Return the sound of each of a row's utterances, as it was kept or is made again; None where there is none."""
@@ -98,8 +98,9 @@ class Shards:
     def _kept(self, shard: str, row_id: str, utterances: int) -> list[bytes | None]:
         """Return the speech of a row, by its id and the name of its shard, or the beginning of that."""
         with suppress(FileNotFoundError):  # a run that is going may have removed it since
-            for name, path in self._speech.items():
-                if name.startswith(shard) and (place := _places(path).get(row_id)) is not None:
+            for name in (name for name in self._speech if name.startswith(shard)):
+                path = self._seen.file(self._speech[name])
+                if (place := _places(path).get(row_id)) is not None:
                     audios = [utterance["audio"] for utterance in _read_row(path, place)["spoken"]]
                     found = [audio["bytes"] if audio else None for audio in audios]
                     return (found + [None] * utterances)[:utterances]

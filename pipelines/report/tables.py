@@ -92,9 +92,9 @@ def _in_files(seen: Seen, mixture: str) -> Counter[str] | None:
     tells = options.columns is None or "task" in options.columns
     if not seen.outputs.has("export") or not (tells or len(options.parts) == 1):
         return None
-    files = [seen.folder / file for record in seen.records("export").values() for file in record.files]
     counted: Counter[str] = Counter()
-    for file in (file for file in files if file.parent.name == mixture):
+    files = [name for record in seen.records("export").values() for name in record.files]
+    for file in (seen.file(name) for name in files if name.startswith(f"dataset/{mixture}/")):
         if tells:
             counted.update(dict(pl.read_parquet(file, columns=["task"]).group_by("task").len().iter_rows()))
         else:

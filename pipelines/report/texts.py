@@ -81,7 +81,7 @@ def _tables(seen: Seen, records: Mapping[str, object]) -> Iterator[tuple[str, pl
             ("kept", f"filter/{shard}.parquet", ["length", "english"]),
             ("rejected", f"filter/rejects/{shard}.parquet", ["length", "english", "reject"]),
         ):
-            with pq.ParquetFile(seen.folder / path, memory_map=True, pre_buffer=False) as file:
+            with pq.ParquetFile(seen.file(path), memory_map=True, pre_buffer=False) as file:
                 table = pl.from_arrow(file.read(columns))
             assert isinstance(table, pl.DataFrame), "a table becomes a frame"
             yield what, table

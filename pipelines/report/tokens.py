@@ -90,7 +90,7 @@ def measure_tokens(seen: Seen, most_rows: int = MOST_ROWS) -> Tokens:
 def _sample(seen: Seen, shards: list[Shard], most_rows: int) -> Iterator[pa.Table]:
     groups = []
     for shard in shards:
-        about = pq.read_metadata(seen.folder / shard.path)
+        about = pq.read_metadata(seen.file(shard.path))
         for number in range(about.num_row_groups):
             rank = hashlib.blake2b(f"{shard.name}/{number}".encode(), digest_size=8).digest()
             groups.append((rank, shard.path, number, about.row_group(number).num_rows))
@@ -98,7 +98,7 @@ def _sample(seen: Seen, shards: list[Shard], most_rows: int) -> Iterator[pa.Tabl
     for _, path, number, size in sorted(groups):
         if rows >= most_rows:
             return
-        with pq.ParquetFile(seen.folder / path, memory_map=True, pre_buffer=False) as file:
+        with pq.ParquetFile(seen.file(path), memory_map=True, pre_buffer=False) as file:
             yield file.read_row_group(number, _COLUMNS)
         rows += size
 

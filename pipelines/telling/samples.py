@@ -37,7 +37,8 @@ def print_explained(console: Console, funnel: Funnel, run_dir: Path) -> None:
         console.print(table)
     for step in _STEPS:
         if step in funnel.steps:
-            for reason, shown in sample_rejects(run_dir / step / "rejects").items():
+            files = {path.name: path for path in (run_dir / step / "rejects").glob("*.parquet")}
+            for reason, shown in sample_rejects(files).items():
                 console.print(f"\n[bold]{reason}[/bold]: {funnel.steps[step]['rejected'][reason]:,} rows", emoji=False)
                 for row in shown:
                     said = f"  [dim]{escape(row.reject)}[/dim]  {escape(one_line(row.text))}"
@@ -70,48 +71,51 @@ class Rejected:
     scores: Mapping[str, Any]  # what rules decide by, as far as it was computed
 
 
-def sample_rejects(folder: Path, samples: int = SAMPLES, screened: bool = False) -> dict[str, list[Rejected]]:
+def sample_rejects(
+    files: Mapping[str, Path], samples: int = SAMPLES, screened: bool = False
+) -> dict[str, list[Rejected]]:
     """Return reason -> up to `samples` of a step's rejects.
 
     Which ones: the least ids, which are hashes, so a sample that is always the same. Records that could not
     be read have none: their first.
 
     Args:
+        files: those of its rejects, by name, wherever they lie.
         screened: only those that private data was looked for in, and not found: texts that may be published.
     """
-    chosen: dict[str, list[tuple[str, Path, int]]] = {}
-    for path in sorted(folder.glob("*.parquet")):
-        places = _places(path)
+    chosen: dict[str, list[tuple[str, str, int]]] = {}
+    for name in sorted(files):
+        places = _places(name, files[name])
         for reason, group in places.filter(pl.col("screened") if screened else True).group_by("reason"):
             least = group.bottom_k(samples, by="id")
-            found = [(row_id, path, row) for row_id, row in least.select("id", "row").iter_rows()]
+            found = [(row_id, name, row) for row_id, row in least.select("id", "row").iter_rows()]
             chosen.setdefault(str(reason[0]), []).extend(found)
         chosen = {reason: heapq.nsmallest(samples, rows) for reason, rows in chosen.items()}
-    rows = _read(sorted({(path, row) for places in chosen.values() for _, path, row in places}))
-    return {reason: [rows[path, row] for _, path, row in chosen[reason]] for reason in sorted(chosen)}
+    rows = _read(files, sorted({(name, row) for places in chosen.values() for _, name, row in places}))
+    return {reason: [rows[name, row] for _, name, row in chosen[reason]] for reason in sorted(chosen)}
 
 
-def _places(path: Path) -> pl.DataFrame:
+def _places(name: str, path: Path) -> pl.DataFrame:
     """Return (id, row, reason, screened) of a file of rejects; records have their number for an id."""
-    known = [name for name in ("id", "private", "duplicate_key") if name in pq.read_schema(path).names]
+    known = [column for column in ("id", "private", "duplicate_key") if column in pq.read_schema(path).names]
     numbered = pl.read_parquet(path, columns=["reject", *known]).with_row_index("row")
-    given = pl.col("id") if "id" in known else pl.lit(path.stem) + pl.col("row").cast(pl.String).str.zfill(9)
+    given = pl.col("id") if "id" in known else pl.lit(Path(name).stem) + pl.col("row").cast(pl.String).str.zfill(9)
     # What was not scored, too long or no row at all, has not been looked through.
     screened = pl.col("duplicate_key").is_not_null() & pl.col("private").is_null() if len(known) == 3 else pl.lit(False)
     return numbered.select(id=given, row="row", reason=reason_column(), screened=screened)
 
 
-def _read(places: list[tuple[Path, int]]) -> dict[tuple[Path, int], Rejected]:
+def _read(files: Mapping[str, Path], places: list[tuple[str, int]]) -> dict[tuple[str, int], Rejected]:
     """Return the rejects at places that are sorted, each file read once."""
     found = {}
-    for path, group in groupby(places, key=itemgetter(0)):
-        numbers = [row for _, row in group]
+    for file, group in groupby(places, key=itemgetter(0)):
+        path, numbers = files[file], [row for _, row in group]
         names = [n for n in pq.read_schema(path).names if n in ("reject", "source", "messages", "raw", *SCORES)]
         rows = read_table(path, columns=names).take(pa.array(numbers)).to_pylist()
         for number, row in zip(numbers, rows, strict=True):
             text = row["raw"] if "raw" in row else " / ".join(said for _, said in user_turns(row["messages"]))
             scores = {name: row[name] for name in SHOWN_SCORES if row.get(name) is not None}
-            found[path, number] = Rejected(row["reject"], row["source"], text, scores)
+            found[file, number] = Rejected(row["reject"], row["source"], text, scores)
     return found
 
 

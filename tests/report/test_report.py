@@ -61,11 +61,12 @@ def test_what_was_not_looked_through_is_not_published(finished: Path, tmp_path: 
         schema = REJECTED_RECORD if "raw" in scores else REJECTED_ROW.remove(REJECTED_ROW.get_field_index("spoken"))
         messages = {} if "raw" in scores else {"messages": [{"role": "user", "content": reject}]}
         pq.write_table(pa.Table.from_pylist([{**row, **messages}], schema=schema), tmp_path / f"{number}.parquet")
-    everything = sample_rejects(tmp_path)
+    files = {path.name: path for path in tmp_path.glob("*.parquet")}
+    everything = sample_rejects(files)
     assert {reason: len(rows) for reason, rows in everything.items()} == {
         "filter.length": 3, "filter.private:email": 1, "read.bad_json": 1,
     }  # fmt: skip
-    screened = sample_rejects(tmp_path, screened=True)
+    screened = sample_rejects(files, screened=True)
     assert [row.text for rows in screened.values() for row in rows] == ["filter.length:70"]
     published = (finished / "run" / "dataset" / "report.html").read_text()
     assert "Texts of such rows are not published" in published
