@@ -113,8 +113,9 @@ def _start(workers: int | None, address: str | None) -> None:
     try:
         ray.init(address=address, runtime_env=brought(), **quiet)
     except ConnectionError as error:
+        *_, said = ["", *str(error).strip().splitlines()]  # Ray's client sends the traceback of the server before it
         raise UserError(
-            f"--address {address}: no Ray cluster answers ({error}). Start one, or leave it out; if there is one that "
+            f"--address {address}: no Ray cluster answers ({said}). Start one, or leave it out; if there is one that "
             f"asks for a token, set {TOKEN}."
         ) from error
     except AuthenticationError as error:
