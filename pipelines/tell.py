@@ -256,7 +256,7 @@ def explain_text(
     from rich.table import Table
 
     from pipelines.running.progress import make_console
-    from pipelines.telling.explain import ALL, explain
+    from pipelines.telling.explain_text import ALL, explain
 
     if set_ and recipe is None:
         raise UserError("--set changes a recipe: name it with --recipe")

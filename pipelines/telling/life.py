@@ -26,7 +26,7 @@ from pipelines.steps.noise_chats import SUFFIX
 from pipelines.steps.speech import ENGINE as RECORDING
 from pipelines.steps.tts import draw_seed
 from pipelines.tasks import TASKS, Shape
-from pipelines.telling.explain import verdicts
+from pipelines.telling.explain_text import verdicts
 from pipelines.telling.whereabouts import (
     Place,
     Step,

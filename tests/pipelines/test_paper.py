@@ -12,7 +12,7 @@ from pipelines.errors import UserError
 from pipelines.graph import plan_run
 from pipelines.recipe import Recipe, parse_recipe
 from pipelines.steps import PASSES, passes_for
-from pipelines.telling.published import compare
+from pipelines.telling.paper import compare
 from tests.conftest import recipe_of
 from tests.pipelines.in_process import run_quietly
 
