@@ -14,17 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pipelines.folders.record_index import Records
+from pipelines.folders.record_index import NOTHING, Records, halved
 from pipelines.folders.run_folder import RunFolder, folder_at
 from pipelines.recipe import Recipe
 from pipelines.shards import QUARANTINED, Counts, DigestOfMany, Record, Staged, digest_json, digest_strings, read_record
 
 MANY = 1000  # inputs of a unit of a pass that reads many: of more, its record holds one digest
-SHARED = ("pass", "version", "options")  # of what units are made of: the same in all of a pass
 TOGETHER = "many_inputs"  # which stands in what it is made of in the place of "inputs"
-
-
-NOTHING: Mapping[str, Any] = {}
 
 
 class Shard(NamedTuple):  # like units a tuple: there are very many, and a frozen dataclass takes three times as long
@@ -311,17 +307,11 @@ class _Why:
         self._shared: list[str] = []
 
     def __call__(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-        (before, own), (now, own_now) = _halves(old), _halves(new)
+        (before, own), (now, own_now) = halved(old), halved(new)
         if before != self._before:
             self._before, self._shared = before, differences(before, _plain(now))
         of_own = [] if own == own_now else differences(own, _plain(own_now))
         return "; ".join([*self._shared, *of_own]) or "order of inputs changed"
-
-
-def _halves(made_of: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what a unit shares with all of its pass, and what is its own."""
-    shared = {name: made_of[name] for name in SHARED if name in made_of}
-    return shared, {name: value for name, value in made_of.items() if name not in SHARED}
 
 
 def _plain(value: Any) -> Any:

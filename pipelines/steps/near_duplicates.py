@@ -179,11 +179,12 @@ def _signature_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
 
 
 def _bucket_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
+    if not _wanted(recipe):
+        return []
     shards = outputs.shards(recipe.scored_by)
     inputs = tuple(_signature_file(s.name) for s in shards)
     rows = sum(s.rows for s in shards)
-    bands = range(BANDS) if _wanted(recipe) else ()
-    return [Unit(Path(_bucket_file(band)).stem, inputs, rows, {"band": band}) for band in bands]
+    return [Unit(Path(_bucket_file(band)).stem, inputs, rows, {"band": band}) for band in range(BANDS)]
 
 
 def _family_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:

@@ -81,9 +81,10 @@ def test_no_record_is_opened_and_the_plan_is_the_same(recipe: Recipe, monkeypatc
         lambda content: b"",
         lambda content: b"\0" * len(content),
         lambda content: b"[]",
+        lambda content: b"[]\n[]\n",
         lambda content: content.replace(b'"format":1', b'"format":0'),
     ],
-    ids=["torn", "empty", "zeros", "a list", "of another version"],
+    ids=["torn", "empty", "zeros", "a list", "lists", "of another version"],
 )
 def test_an_index_that_cannot_be_read_only_costs_time(
     damage: Callable[[bytes], bytes], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
@@ -148,9 +149,17 @@ def test_a_shard_that_is_gone_or_cut_is_noticed(recipe: Recipe) -> None:
     assert now == without_index(recipe)
 
 
-def test_changed_options_are_told_alike(recipe: Recipe, tmp_path: Path) -> None:
+@pytest.mark.parametrize("second", [True, False], ids=["whole", "with a torn second line"])
+def test_changed_options_are_told_alike(
+    second: bool, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tts = {"pitch": [40, 60], "max_seconds": 20}
     other = load_recipe(write_recipe(tmp_path, report=True, tts=tts))
+    path = index_path(recipe.run_path, "tts")
+    content = path.read_bytes()
+    path.write_bytes(content if second else content[:-10])
+    units = json.loads((recipe.run_path / "tts" / "manifest.json").read_bytes())["units"]
+    assert opened(other, monkeypatch) == ([] if second else sorted(f"tts/{unit}.json" for unit in units))
     now = plan(other)
     whys = {why for key, _, _, _, why, _, _ in now if key == "tts"}
     assert whys == {"pitch: [35, 65] -> [40, 60]; max_seconds: 30.0 -> 20.0"}
@@ -172,7 +181,8 @@ def test_numbers_that_json_has_not_stay_in_their_record(recipe: Recipe) -> None:
     raw["cost"]["seconds"] = float("nan")
     path.write_text(json.dumps(raw))
     write_index(recipe.run_path, "score", ["examples-00001", "examples-00002", "none"])
-    assert set(json.loads(index_path(recipe.run_path, "score").read_bytes())["units"]) == {"examples-00002"}
+    first, _ = index_path(recipe.run_path, "score").read_bytes().splitlines()
+    assert set(json.loads(first)["units"]) == {"examples-00002"}
     found = Records(recipe.run_path, "score").read("examples-00001")
     assert found is not None
     assert found.cost["seconds"] != found.cost["seconds"]
