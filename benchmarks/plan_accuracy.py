@@ -72,7 +72,7 @@ def write_recipe(folder: Path, rows: int, data: Path | None, rows_per_shard: int
                 "stage3": {"parts": {"speech_instruction": 95, "inaudible": 5}, "total": rows // 25},
             },
         },
-        "export": {"audio": True, "shard_bytes": "16 MB"},
+        "export": {"audio": True, "shard_bytes": "3 MB"},
     }
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe, sort_keys=False))

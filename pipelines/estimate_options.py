@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from pipelines.options import Options
 
+PAIR_BYTES = 450.0  # of 3 s of speech, where nothing is known
 OTHERS = "*"  # of rates: every source that is not named
 
 
@@ -84,7 +85,7 @@ class Rates(Options):
     passes: dict[str, PassRates] = Field({}, description="pass: its rates")
     rows: dict[str, int] = Field({}, description="source: rows of `classes`")
     classes: dict[str, dict[str, Classes]] = Field({}, description="source: who may take rows: tasks that they serve")
-    pair_bytes: BySource = Field({OTHERS: 3000.0}, description="of a pair, uncompressed, by mixture")
+    pair_bytes: BySource = Field({OTHERS: PAIR_BYTES}, description="of a pair in its file, by mixture")
 
 
 class Cluster(Options):

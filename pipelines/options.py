@@ -246,7 +246,7 @@ class Export(Options):
     """Mixtures -> shuffled Parquet with a dataset card, for `datasets.load_dataset`."""
 
     shard_bytes: Annotated[int, BeforeValidator(_bytes), Field(ge=1000)] = Field(
-        256 * 10**6, description="uncompressed bytes of a file, as datasets' max_shard_size counts: 256 MB"
+        256 * 10**6, description="of a file on disk and on the Hub, nearly: the first pairs tell how much they shrink"
     )
     audio: bool = Field(False, description="also a config `audio`: the speech itself, a row an utterance")
     report: bool = Field(True, description="also report.html and the card's pictures: the run to see and hear")

@@ -161,6 +161,15 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
         return file.read(columns, use_threads=False)
 
 
+def parquet_writer(where: Any, schema: pa.Schema) -> pq.ParquetWriter:
+    """Return what writes Parquet as we write it, to a path or a stream of Arrow's."""
+    columns = _leaves(schema)
+    compression = dict.fromkeys((c for c in columns if not c.endswith("audio.bytes")), "zstd")
+    repeated = [c for c in columns if c.rpartition(".")[2] in REPEATED]
+    ranges = [c for c in columns if c.rpartition(".")[2] not in NO_RANGE]
+    return pq.ParquetWriter(where, schema, compression=compression, use_dictionary=repeated, write_statistics=ranges)
+
+
 class Staged:
     """The files of one unit before they are committed, and those of other units that it has in hand.
 
@@ -204,13 +213,7 @@ class Staged:
     @contextmanager
     def parquet(self, name: str, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
         """Open a Parquet file for writing."""
-        columns = _leaves(schema)
-        compression = dict.fromkeys((c for c in columns if not c.endswith("audio.bytes")), "zstd")
-        repeated = [c for c in columns if c.rpartition(".")[2] in REPEATED]
-        ranges = [c for c in columns if c.rpartition(".")[2] not in NO_RANGE]
-        with pq.ParquetWriter(
-            self.path(name), schema, compression=compression, use_dictionary=repeated, write_statistics=ranges
-        ) as writer:
+        with parquet_writer(self.path(name), schema) as writer:
             yield writer
 
     def table(self, name: str, table: pa.Table) -> None:

@@ -64,7 +64,7 @@ def recipe_of(**changes: Any) -> dict[str, Any]:
                 "stage3": {"parts": {"two_turn": 60, "inaudible": 40}, "total": 10},
             },
         },
-        "export": {"shard_bytes": 60_000, "audio": True},
+        "export": {"shard_bytes": 11_000, "audio": True},
     }
     return {**recipe, **changes}
 

@@ -20,7 +20,7 @@ from quantize.sound_string import MOST_CODES, find_sounds, format_sound
 from tests.conftest import assert_done, speechmill, write_recipe
 from tests.test_verify import change_pair
 
-EXPORT = {"shard_bytes": 60_000, "audio": False}
+EXPORT = {"shard_bytes": 11_000, "audio": False}
 
 
 def pairs(run: Path) -> list[dict[str, Any]]:

@@ -319,7 +319,8 @@ class Walk:
             members = round(rows * rates.facts.get("share", 0.0))
             return {"rows": members, "parts": -(-members // ROWS_PER_PART)}
         if key == "export.layout":
-            return {"files": self._dataset()}
+            files = self._dataset()
+            return {"files": files, "sections": [1] * len(files)}
         return {name: value for name, value in rates.facts.items() if name not in ("passed", "share")}
 
     def _dataset(self) -> list[str]:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from pipelines.errors import UserError
 from pipelines.estimate.fit import Point, line, shares
-from pipelines.estimate_options import OTHERS, Classes, PassRates, Rates
+from pipelines.estimate_options import OTHERS, PAIR_BYTES, Classes, PassRates, Rates
 from pipelines.folders.places import url_of
 from pipelines.folders.run_folder import folder_at
 from pipelines.graph import Pass, PassPlan, Unit, differences, plan_run
@@ -215,15 +215,12 @@ def _classes(run: Run) -> tuple[dict[str, int], dict[str, dict[str, Classes]]]:
 
 
 def _pair_bytes(run: Run) -> dict[str, float]:
-    """Return the uncompressed bytes of a pair of each mixture, as its files' footers say them."""
-    import pyarrow.parquet as pq
-
-    parts = []
-    for unit, record in run.units("export"):
-        footer = pq.read_metadata(run.recipe.run_path / unit.args["file"])
-        size = sum(footer.row_group(group).total_byte_size for group in range(footer.num_row_groups))
-        parts.append((source_of(run.recipe, "export", unit), record.counts.rows_kept, size))
-    return shares(parts) or {OTHERS: 3000.0}
+    """Return the bytes that a pair of each mixture takes in its files."""
+    parts = [
+        (source_of(run.recipe, "export", unit), record.counts.rows_kept, sum(a["bytes"] for a in record.files.values()))
+        for unit, record in run.units("export")
+    ]
+    return shares(parts) or {OTHERS: PAIR_BYTES}
 
 
 def load_rates(said: str | Rates) -> Rates:

@@ -1,12 +1,13 @@
 """export: mixtures -> shuffled Parquet of a given size, with a dataset card.
 
-The rows of one output file lie in many shards. So each shard is rendered once, its pairs sorted by
-the output file they go to (one row group each), and each output file then gathers its row groups.
+The rows of one output file lie in many shards. So each shard is rendered once, its pairs sorted by the section of an
+output file that they go to (one row group each), and each output file then gathers its row groups, section by section.
 """
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import accumulate, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pipelines.options import Mixture
 from pipelines.recipe import Recipe
 from pipelines.row import AUDIO
 from pipelines.rowwise import read_rows
-from pipelines.shards import ROWS_PER_GROUP, Counts
+from pipelines.shards import ROWS_PER_GROUP, Counts, parquet_writer, read_table
 from pipelines.steps.augment import speech_shards
 from pipelines.steps.mix import chosen_file
 from pipelines.steps.noise_chats import FOLDER as INTERRUPTED
@@ -30,9 +31,10 @@ from quantize.run_lengths import DURATION_LENGTH, LONGEST
 from quantize.sound_string import TOKEN_LENGTH
 
 LAYOUT = "export.layout/all.parquet"
-RENDERED = ALL_COLUMNS.append(pa.field("file", pa.int32()))
+RENDERED = ALL_COLUMNS.append(pa.field("section", pa.int32()))
 ROW_BYTES = 300  # ids, roles, names and offsets of one pair
 PAIRS_PER_GROUP = 1000
+SECTION_BYTES = 256 * 10**6  # uncompressed, of a file's pairs that a worker has in memory at once
 
 AUDIO_ROW = pa.schema(
     [
@@ -48,7 +50,10 @@ AUDIO_ROW = pa.schema(
 
 
 def _lay_out(job: Job) -> Outcome:
-    """Write, for each chosen row, the output file it goes to; sizes are of uncompressed Arrow data."""
+    """Write, for each chosen row, the output file it goes to, and the section of that.
+
+    A file ends where it would take more than `export.shard_bytes` on disk, as its mixture's first pairs tell.
+    """
     mixtures = list(job.recipe.mix.mixtures)
     chosen = pl.concat(
         pl.read_parquet(job.file(chosen_file(name))).with_columns(mixture=pl.lit(name)) for name in mixtures
@@ -59,18 +64,50 @@ def _lay_out(job: Job) -> Outcome:
     sound = pl.col("sound_bytes") * 2 + pl.col("tokens") * 8  # `prompt` and `conversations`; `tokens`
     spoken = pl.when(pl.col("task") == "text_only").then(0).otherwise(sound)
     sized = sized.with_columns(size=(pl.col("text_bytes") * 2 + spoken + ROW_BYTES))
-    layout, names, first = [], [], 0
+    layout: list[pl.DataFrame] = []
+    names: list[str] = []
+    sections: list[int] = []
+    before = pl.col("size").cum_sum().sub(pl.col("size"))
     for name in mixtures:
         mine = sized.filter(pl.col("mixture") == name)
-        file = pl.col("size").cum_sum().sub(pl.col("size")) // job.recipe.export.shard_bytes
-        mine = mine.with_columns(file=(file.rle_id() + first).cast(pl.Int32))
-        count = int(mine["file"].n_unique())
-        split = job.recipe.mix.mixtures[name].split
+        of_file = _uncompressed(job, name, mine.head(PAIRS_PER_GROUP))
+        place = pl.struct(file=before // of_file, part=before % of_file // SECTION_BYTES)
+        mine = mine.with_columns(
+            file=((before // of_file).rle_id() + len(names)).cast(pl.Int32),
+            section=(place.rle_id() + sum(sections)).cast(pl.Int32),
+        )
+        of_files = mine.group_by("file", maintain_order=True).agg(pl.col("section").n_unique())["section"].to_list()
+        split, count = job.recipe.mix.mixtures[name].split, len(of_files)
         names += [f"dataset/{name}/{split}-{k:05d}-of-{count:05d}.parquet" for k in range(count)]
-        first += count
-        layout.append(mine.select("path", "row", "task", "order", "file"))
-    job.staged.table(LAYOUT, pl.concat(layout).sort("path", "file", "order").to_arrow())
-    return Outcome(facts={"files": names})
+        sections += of_files
+        layout.append(mine.select("path", "row", "task", "order", "file", "section"))
+    job.staged.table(LAYOUT, pl.concat(layout).sort("path", "section", "order").to_arrow())
+    return Outcome(facts={"files": names, "sections": sections})
+
+
+def _uncompressed(job: Job, mixture: str, first: pl.DataFrame) -> int:
+    """Return how many uncompressed bytes of a mixture's pairs make a file of the wanted size.
+
+    Its first pairs are written, as many as a row group has, to see how much they shrink.
+
+    Args:
+        first: (path, row, task, order, size) of them.
+    """
+    pairs = []
+    for (path,), wanted in first.group_by("path", maintain_order=True):
+        places = {row: n for n, row in enumerate(sorted(set(wanted["row"])))}
+        rows = read_table(job.file(path)).take(pa.array(places)).to_pylist()
+        pairs += [
+            render(rows[places[row]], task, order, _writing(job.recipe))
+            for row, task, order in wanted.select("row", "task", "order").iter_rows()
+        ]
+    schema = pair_schema(job.recipe.mix.mixtures[mixture])
+    table = pa.Table.from_pylist(sorted(pairs, key=itemgetter("index")), schema=schema)
+    buffer = pa.BufferOutputStream()
+    with parquet_writer(buffer, schema) as writer:
+        writer.write_table(table, row_group_size=PAIRS_PER_GROUP)
+    written: int = buffer.getvalue().size
+    return max(1, job.recipe.export.shard_bytes * int(first["size"].sum()) // written)
 
 
 def _sizes(file: Path, path: str, run_lengths: bool) -> pl.DataFrame:
@@ -98,21 +135,23 @@ def run_bytes() -> pl.Expr:
 
 
 def _render(job: Job) -> Outcome:
-    """Write the pairs made of one shard, a row group for each output file."""
+    """Write the pairs made of one shard, a row group for each section of an output file."""
     source, layout = job.unit.inputs[0], pl.read_parquet(job.input(1))
     wanted = layout.filter(pl.col("path") == source)
     rows = list(read_rows(job.input()))
     name = job.unit.name
-    recipe = job.recipe
-    writing = Writing(recipe.seed, recipe.export.run_lengths, recipe.chats.written_turns)
     with job.staged.parquet(f"export.render/{name}.parquet", RENDERED) as writer:
-        for (file,), group in wanted.group_by("file", maintain_order=True):
+        for (section,), group in wanted.group_by("section", maintain_order=True):
             pairs = [
-                {**render(rows[row], task, order, writing), "file": file}
+                {**render(rows[row], task, order, _writing(job.recipe)), "section": section}
                 for row, task, order in group.select("row", "task", "order").iter_rows()
             ]
             writer.write_table(pa.Table.from_pylist(pairs, schema=RENDERED))
     return Outcome(Counts(wanted.height, wanted.height))
+
+
+def _writing(recipe: Recipe) -> Writing:
+    return Writing(recipe.seed, recipe.export.run_lengths, recipe.chats.written_turns)
 
 
 def pair_schema(mixture: Mixture) -> pa.Schema:
@@ -122,19 +161,22 @@ def pair_schema(mixture: Mixture) -> pa.Schema:
 
 def _gather(job: Job) -> Outcome:
     """Write one output file: its pairs from every rendered shard, in the mixture's order."""
-    number, name = job.unit.args["number"], job.unit.args["file"]
+    first, sections, name = (job.unit.args[key] for key in ("first", "sections", "file"))
     mixture = job.recipe.mix.mixtures[Path(name).parent.name]
     schema = pair_schema(mixture)
     needed = list(dict.fromkeys([*schema.names, "index", "seconds"]))
-    pieces = [
-        pq.read_table(job.file(path), filters=[("file", "=", number)], columns=needed, schema=RENDERED)
-        for path in job.unit.inputs
-    ]
-    pairs = pa.concat_tables(pieces).sort_by("index")
+    written, seconds = 0, 0.0
     with job.staged.parquet(name, schema) as writer:
-        writer.write_table(pairs.select(schema.names), row_group_size=PAIRS_PER_GROUP)
-    seconds = sum(pairs["seconds"].drop_null().to_pylist())
-    return Outcome(Counts(pairs.num_rows, pairs.num_rows), {"seconds": round(seconds, 3)})
+        for section in range(first, first + sections):
+            pieces = [
+                pq.read_table(job.file(path), filters=[("section", "=", section)], columns=needed, schema=RENDERED)
+                for path in job.unit.inputs
+            ]
+            pairs = pa.concat_tables(pieces).sort_by("index")
+            writer.write_table(pairs.select(schema.names), row_group_size=PAIRS_PER_GROUP)
+            written += pairs.num_rows
+            seconds += sum(pairs["seconds"].drop_null().to_pylist())
+    return Outcome(Counts(written, written), {"seconds": round(seconds, 3)})
 
 
 def _audio(job: Job) -> Outcome:
@@ -182,9 +224,12 @@ def _render_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
 def _gather_units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
     (layout,) = outputs.facts("export.layout")
     rendered = tuple(f"export.render/{name}.parquet" for name in outputs.records("export.render"))
+    places = zip(layout["files"], accumulate(layout["sections"], initial=0), layout["sections"], strict=False)
     return [
-        Unit(Path(file).parent.name + "-" + Path(file).stem, rendered, args={"number": number, "file": file})
-        for number, file in enumerate(layout["files"])
+        Unit(
+            f"{Path(file).parent.name}-{Path(file).stem}", rendered, args={"file": file, "first": first, "sections": n}
+        )
+        for file, first, n in places
     ]
 
 
@@ -215,7 +260,7 @@ def _written_turns(recipe: Recipe) -> dict[str, float]:
 LAYOUT_PASS = Pass(
     key="export.layout",
     needs=("mix", "quantize", "noise", INTERRUPTED),
-    version=1,
+    version=2,
     options=lambda recipe: {"shard_bytes": recipe.export.shard_bytes, **_run_lengths(recipe)},
     units=_layout_units,
     run=_lay_out,
@@ -223,7 +268,7 @@ LAYOUT_PASS = Pass(
 RENDER_PASS = Pass(
     key="export.render",
     needs=("export.layout", "quantize", "noise", INTERRUPTED),
-    version=2,
+    version=3,
     options=lambda recipe: {"seed": recipe.seed, **_run_lengths(recipe), **_written_turns(recipe)},
     units=_render_units,
     run=_render,
@@ -231,7 +276,7 @@ RENDER_PASS = Pass(
 PASS = Pass(
     key="export",
     needs=("export.layout", "export.render"),
-    version=2,
+    version=3,
     options=lambda recipe: {},
     units=_gather_units,
     run=_gather,

@@ -37,7 +37,7 @@ FAMILIES: dict[str, Any] = {
             "chats": {"parts": {"interrupted": 100}},
         },
     },
-    "export": {"shard_bytes": 30_000},
+    "export": {"shard_bytes": 5_000},
 }
 
 

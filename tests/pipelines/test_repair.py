@@ -38,7 +38,7 @@ RECIPE: dict[str, Any] = {
             "other": {"parts": {"text_only": 50, "inaudible": 50}},
         },
     },
-    "export": {"shard_bytes": 30_000},
+    "export": {"shard_bytes": 5_000},
 }
 WHERE = "seconds > 4.5"
 

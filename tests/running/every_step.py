@@ -97,7 +97,7 @@ def _recipe(folder: Path, run: Path, base_url: str) -> dict[str, Any]:
                 "pretrain": {"parts": {"sound": 100}, "columns": ["index", "tokens", "text"]},
             },
         },
-        "export": {"shard_bytes": 60_000, "audio": True, "report": False},
+        "export": {"shard_bytes": 11_000, "audio": True, "report": False},
     }
 
 
