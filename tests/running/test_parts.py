@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -21,7 +22,7 @@ from pipelines.errors import RunError, UserError
 from pipelines.folders import run_folder
 from pipelines.folders.run_folder import RunFolder, open_run_folder, open_url
 from pipelines.graph import Job, Unit, UnitPlan
-from pipelines.parts import PartsAtWork
+from pipelines.parts import LOOK_SECONDS, PartsAtWork
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.running import runner
 from pipelines.running.events import Events
@@ -77,19 +78,32 @@ def told(run: Path, kind: str) -> list[tuple[str, str]]:
     return [(event["step"], event["shard"]) for event in read_events(run) if event["kind"] == kind]
 
 
-def slow(monkeypatch: pytest.MonkeyPatch, at: dict[int, Callable[[], object]] | None = None) -> None:
-    """Let each part take a moment; and something happen where the reader begins one at a position."""
+def reading(monkeypatch: pytest.MonkeyPatch, part: int, do: Callable[[], object]) -> None:
+    """Let something happen where a source's reader begins a part."""
     fill = read_step._Reader.fill
 
-    def slowly(self: Any, writer: Any) -> int:
-        time.sleep(0.3)
-        (at or {}).get(self.position, lambda: None)()
+    def meanwhile(self: Any, writer: Any) -> int:
+        if self.position == part * PART_ROWS:
+            do()
         return fill(self, writer)
 
-    monkeypatch.setattr(read_step._Reader, "fill", slowly)
+    monkeypatch.setattr(read_step._Reader, "fill", meanwhile)
 
 
-def stop() -> None:
+def until(happens: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not happens():
+        assert time.monotonic() < deadline, "it has not happened"
+        time.sleep(0.05)
+
+
+def until_scored(run: Path) -> None:
+    """Wait until the first part has its scores."""
+    until((run / "score" / "rows-00000.json").exists)
+
+
+def stop(run: Path) -> None:
+    until_scored(run)
     raise RuntimeError("killed")
 
 
@@ -102,30 +116,32 @@ def test_scores_are_made_while_the_source_is_read_with_the_same_bytes(
 ) -> None:
     write_source(tmp_path)
     undisturbed = score(recipe_in(tmp_path, "one"), in_loop)
-    said: dict[str, Any] = {}
-    slow(monkeypatch, {(PARTS - 1) * PART_ROWS: lambda: said.update(read_progress(tmp_path / "run"))})
-    run = score(recipe_in(tmp_path, "run"), in_threads)
+    run, said = tmp_path / "run", {}
+
+    def is_told() -> bool:
+        said.update(read_progress(run).get("score", {}))
+        return bool(said.get("units_done"))
+
+    reading(monkeypatch, PARTS - 1, lambda: until(is_told))
+    score(recipe_in(tmp_path, "run"), in_threads)
     done = told(run, "shard_done")
-    assert done.index(("read", "rows")) > PARTS // 2
+    assert done.index(("score", "rows-00000")) < done.index(("read", "rows"))
     assert sorted(done) == [("read", "rows"), *(("score", f"rows-{n:05d}") for n in range(PARTS))]
     assert content(run) == content(undisturbed)
-    assert said["score"]["units_done"] > 0
-    assert said["score"]["seconds_left"] is None  # nobody knows how much is to come
+    assert said["seconds_left"] is None  # nobody knows how much is to come
     ended = read_progress(run)["score"]
     assert (ended["units"], ended["units_done"], ended["rows"]) == (PARTS, PARTS, PARTS * PART_ROWS)
 
 
 def test_what_was_made_of_parts_of_a_killed_read_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_source(tmp_path)
-    undisturbed = score(recipe_in(tmp_path, "one"), in_loop)
+    undisturbed, run = score(recipe_in(tmp_path, "one"), in_loop), tmp_path / "run"
     with monkeypatch.context() as patched:
-        slow(patched, {3 * PART_ROWS: stop})
+        reading(patched, 3, lambda: stop(run))
         with pytest.raises(RuntimeError, match="killed"):
             score(recipe_in(tmp_path, "run"), in_threads)
-    run = tmp_path / "run"
     scored = stamps(run, "score/*.parquet")
     assert "rows-00000.parquet" in scored
-    slow(monkeypatch)
     score(recipe_in(tmp_path, "run"), in_threads)
     assert scored.items() <= stamps(run, "score/*.parquet").items()
     assert content(run) == content(undisturbed)
@@ -134,10 +150,10 @@ def test_what_was_made_of_parts_of_a_killed_read_stays(tmp_path: Path, monkeypat
 def test_a_source_that_fails_at_its_end_fails_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And what was made of its parts harms nothing when the file is mended."""
     write_source(tmp_path, torn=True)
-    slow(monkeypatch)
+    run = tmp_path / "run"
+    reading(monkeypatch, PARTS - 1, lambda: until_scored(run))
     with pytest.raises(UserError, match=r"rows\.jsonl\.gz is torn"):
         score(recipe_in(tmp_path, "run"), in_threads)
-    run = tmp_path / "run"
     assert ("score", "rows-00000") in told(run, "shard_done")
     assert not (run / "score" / "manifest.json").exists()
     write_source(tmp_path, word="lake")
@@ -146,20 +162,27 @@ def test_a_source_that_fails_at_its_end_fails_the_run(tmp_path: Path, monkeypatc
 
 
 def test_parts_of_the_source_as_it_was_are_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A killed read of other rows, then a reader that does nothing for a while: nothing is scored meanwhile."""
+    """A killed read of other rows, then a reader that commits nothing for a while: nothing is scored meanwhile."""
     write_source(tmp_path, word="lake")
-    with monkeypatch.context() as patched:
-        slow(patched, {3 * PART_ROWS: stop})
-        with pytest.raises(RuntimeError, match="killed"):
-            score(recipe_in(tmp_path, "run"), in_loop)
     run = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        reading(patched, 3, lambda: stop(run))
+        with pytest.raises(RuntimeError, match="killed"):
+            score(recipe_in(tmp_path, "run"), in_threads)
+    shutil.rmtree(run / "score")
     assert len(list(run.glob("read/parts/*.json"))) == 3
     write_source(tmp_path)
+    (run / "events.jsonl").unlink()
     before: list[tuple[str, str]] = []
-    slow(monkeypatch, {0: lambda: before.extend(told(run, "shard_given"))})
+
+    def look_for_a_while() -> None:
+        time.sleep(5 * LOOK_SECONDS)
+        before.extend(told(run, "shard_given"))
+
+    reading(monkeypatch, 0, look_for_a_while)
+    reading(monkeypatch, PARTS - 1, lambda: until_scored(run))
     score(recipe_in(tmp_path, "run"), in_threads)
-    assert ("read", "rows") in before and not [step for step, _ in before if step == "score"]
-    assert told(run, "shard_done").index(("score", "rows-00000")) < told(run, "shard_done").index(("read", "rows"))
+    assert before == [("read", "rows")]
     assert content(run) == content(score(recipe_in(tmp_path, "one"), in_loop))
 
 
@@ -236,17 +259,18 @@ def test_parts_of_an_earlier_run_are_found_as_far_as_reading_goes_on_after_them(
     assert look(parts) == ["rows-00002"]
 
 
-def slow_and_killed_once(order: Order) -> Record:
-    """Read slowly, in a worker that is killed the first time at the third part."""
-    marker = order.recipe.run_path.with_name("killed")
+def killed_once(order: Order) -> Record:
+    """Do an order; the worker that reads is killed once, at the third part, and waits for scores at the last."""
+    run = order.recipe.run_path
 
     def die_once() -> None:
-        if not marker.exists():
+        if not (marker := run.with_name("killed")).exists():
             marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
     with pytest.MonkeyPatch.context() as patched:
-        slow(patched, {2 * PART_ROWS: die_once, 3 * PART_ROWS: lambda: time.sleep(6)})  # another worker starts
+        reading(patched, 2, die_once)
+        reading(patched, PARTS - 1, lambda: until_scored(run))
         return perform(order)
 
 
@@ -254,7 +278,7 @@ def slow_and_killed_once(order: Order) -> Record:
 def test_workers_score_while_one_reads_and_dies(tmp_path: Path) -> None:
     write_source(tmp_path)
     undisturbed = score(recipe_in(tmp_path, "one"), in_loop)
-    run = score(recipe_in(tmp_path, "run"), lambda tell: ray_pool(2, None, tell, slow_and_killed_once))
+    run = score(recipe_in(tmp_path, "run"), lambda tell: ray_pool(2, None, tell, killed_once))
     assert told(run, "worker_died") == [("read", "rows")]
     done = told(run, "shard_done")
     assert done.index(("score", "rows-00000")) < done.index(("read", "rows"))
