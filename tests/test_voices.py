@@ -7,7 +7,8 @@ from pathlib import Path
 
 import datasets
 import pyarrow.parquet as pq
-from conftest import assert_done, speechmill, write_recipe
+
+from tests.conftest import assert_done, speechmill, write_recipe
 
 
 def test_readings_and_held_out_voices_reach_the_datasets(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from conftest import ROOT
+
+from tests.conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "tests/quantize"))
 sys.path.insert(0, str(ROOT / "tests/tts"))

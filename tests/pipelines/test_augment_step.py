@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from conftest import assert_done, content, speechmill, write_recipe
 
 from noise.lasting import COLOURS
 from pipelines.rowwise import Reject
 from pipelines.steps.augment import augmented
 from pipelines.voice_options import Augment
 from quantize.audio import decode_audio
+from tests.conftest import assert_done, content, speechmill, write_recipe
 from tts.audio import flac_bytes
 from tts.augment import Drawn, augment
 

@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import ROOT, assert_done, content, recipe_of, speechmill, two_threads, write_recipe
 
 from pipelines.compare_paths import divergence, edit_distance, figures
 from pipelines.errors import UserError
 from pipelines.recipe import parse_recipe
 from pipelines.speech_options import PathLimits
 from quantize.vocabulary import same_vocabulary
+from tests.conftest import ROOT, assert_done, content, recipe_of, speechmill, two_threads, write_recipe
 from tests.pipelines.seeded_models import whisperspeech, write_models
 
 sys.path.insert(0, str(ROOT / "tests/tts"))

@@ -15,7 +15,6 @@ import pytest
 import soundfile
 import torch
 import yaml
-from conftest import ROOT, assert_done, content, recipe_of, speechmill, write_recipe
 
 from noise import NOISE_KINDS
 from pipelines.errors import UserError
@@ -28,6 +27,7 @@ from pipelines.steps.noise_speech import Pool
 from pipelines.tasks import Writing, render
 from quantize import load_tokenizer
 from quantize.audio import decode_audio
+from tests.conftest import ROOT, assert_done, content, recipe_of, speechmill, write_recipe
 from tts.audio import encode_audio
 
 sys.path.insert(0, str(ROOT / "tests/quantize"))

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 import torch
-from conftest import ROOT, assert_done, content, speechmill, write_recipe
 from numpy.typing import NDArray
 
 from pipelines.quantize_options import Quantize
@@ -22,6 +21,7 @@ from pipelines.row import Row
 from pipelines.rowwise import Reject
 from pipelines.steps.quantize import Clip, _clips, stages, with_tokens
 from quantize.clips import pieces, quiet_cuts
+from tests.conftest import ROOT, assert_done, content, speechmill, write_recipe
 
 sys.path.insert(0, str(ROOT / "tests/quantize"))
 from seeded import write_openai, write_whispervq

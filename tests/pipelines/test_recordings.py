@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 import yaml
-from conftest import ROOT, assert_done, command, content, speechmill
+
+from tests.conftest import ROOT, assert_done, command, content, speechmill
 
 TEXTS = {f"clip{n}": f"this is clip number {n}" for n in range(12)}
 

@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import ROOT, assert_done, speechmill
 
 from pipelines.recipe import load_recipe
+from tests.conftest import ROOT, assert_done, speechmill
 from tests.pipelines.seeded_models import whisperspeech, write_models
 from tests.pipelines.stand_ins import write_sets
 
