@@ -43,7 +43,8 @@ from trl import SFTConfig, SFTTrainer
 
 Message = dict[str, str]
 
-ROWS, BATCH, EPOCHS = 64, 8, 30
+ROWS, BATCH = 64, 8
+EPOCHS, EPOCHS_OF_CHATS = 30, 45  # of more than two answers a row, of which the sounds decide less
 LEARNING_RATE = 3e-3
 LAYERS, HEADS, HIDDEN, INNER = 2, 4, 128, 384
 LEARNED = 0.1  # nats a trained token at most: nine in ten; where there are sounds, less than a deaf model can reach too
@@ -158,6 +159,8 @@ class Checked:
             sys.exit(f"{name} has {len(self.rows)} rows: {BATCH} at least are needed. Name others by --mixtures")
         self.first = self.rows.select(range(count))
         self.tokenizer = Tokenizer.from_file(str(extended / "tokenizer.json"))
+        answers = sum(m["role"] == "assistant" for row in self.first for m in row["conversations"])
+        self.epochs = EPOCHS if answers <= 2 * count else EPOCHS_OF_CHATS
 
     def config_of_torchtune(self) -> dict[str, Any]:
         """Return torchtune's configuration of tokenizer and dataset, as docs/training.md has it."""
@@ -236,7 +239,7 @@ class Checked:
             assistant_only_loss=True,
             max_length=None,
             per_device_train_batch_size=BATCH,
-            num_train_epochs=EPOCHS,
+            num_train_epochs=self.epochs,
             learning_rate=LEARNING_RATE,
             lr_scheduler_type="constant",
             max_grad_norm=1.0,
@@ -293,7 +296,7 @@ class Checked:
             "seed": 0,
             "shuffle": True,
             "batch_size": BATCH,
-            "epochs": EPOCHS,
+            "epochs": self.epochs,
             "optimizer": {"_component_": "torch.optim.AdamW", "lr": LEARNING_RATE, "weight_decay": 0.0},
             "loss": {"_component_": "torchtune.modules.loss.CEWithChunkedOutputLoss"},
             "max_steps_per_epoch": None,
@@ -355,9 +358,9 @@ def write_model(folder: Path, extended: Path) -> None:
     LlamaForCausalLM(config).save_pretrained(folder)
 
 
-def ends(losses: Sequence[float], steps: int) -> tuple[float, float]:
+def ends(losses: Sequence[float], steps: int, epochs: int) -> tuple[float, float]:
     """Return the loss of the first step, and the mean of the last epoch's."""
-    assert len(losses) == steps * EPOCHS, f"{len(losses)} losses of {EPOCHS} epochs of {steps} steps"
+    assert len(losses) == steps * epochs, f"{len(losses)} losses of {epochs} epochs of {steps} steps"
     return losses[0], sum(losses[-steps:]) / steps
 
 
@@ -374,7 +377,7 @@ def line(name: str, checked: Checked, folder: Path) -> str:
     ):
         trained = sum(label != MASKED for row in seen for label in row.labels)
         deaf = deaf_loss(checked.first, trained)
-        first, last = ends(train(), len(checked.first) // BATCH)
+        first, last = ends(train(), len(checked.first) // BATCH, checked.epochs)
         heard = any(_SOUND.search(m["content"]) for row in checked.first for m in row["conversations"])
         bound = min(LEARNED, deaf) if heard else LEARNED
         assert last < bound, f"{name}: the loss fell to {last:.4f} only, and not below {bound:.4f}"
