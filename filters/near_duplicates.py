@@ -36,7 +36,7 @@ _Rows = NDArray[np.int64]
 
 _RANDOM = np.random.Generator(np.random.PCG64(20_241_015))
 _FACTORS = (_RANDOM.integers(0, 2**32, BANDS * HASHES_PER_BAND, dtype=np.uint64) | 1).astype(np.uint32)
-_ADDENDS = _RANDOM.integers(0, 2**32, BANDS * HASHES_PER_BAND, dtype=np.uint64).astype(np.uint32)
+_ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _alike(counts: _Rows) -> Iterator[_Rows]:
 
 def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Scatter numbers over 64 bits (two rounds of xor, shift and multiply, as in SplitMix64)."""
-    values = values * np.uint64(0x9E3779B97F4A7C15)
+    values = values * _ODD
     values ^= values >> np.uint64(32)
     values *= np.uint64(0xD6E8FEB86659FD93)
     return values ^ (values >> np.uint64(32))
@@ -115,16 +115,19 @@ def _padded(hashed: _Hashes, shingles: Shingles, rows: _Rows) -> _Hashes:
 
 
 def _banded(columns: _Hashes) -> _Hashes:
-    """Return the hash of every band: of the least of `columns` under each of its hash functions."""
+    """Return the hash of every band: of the least of `columns` under each of its hash functions.
+
+    A hash function is a multiplication by an odd number, a permutation of 32 bits, which scattered numbers need no more
+    than.
+    """
     result = np.empty((BANDS, columns.shape[1]), np.uint32)
     scratch = np.empty_like(columns)
     for band in range(BANDS):
         mixed = np.full(columns.shape[1], band, np.uint64)
         for k in range(band * HASHES_PER_BAND, (band + 1) * HASHES_PER_BAND):
             np.multiply(columns, _FACTORS[k], out=scratch)
-            np.add(scratch, _ADDENDS[k], out=scratch)
-            mixed = _mixed(mixed ^ scratch.min(axis=0))
-        result[band] = mixed.astype(np.uint32)
+            mixed = mixed * _ODD + scratch.min(axis=0)
+        result[band] = _mixed(mixed).astype(np.uint32)
     return result
 
 

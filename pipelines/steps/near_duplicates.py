@@ -232,7 +232,7 @@ def _jaccard(recipe: Recipe) -> dict[str, object]:
 SIGNATURES = Pass(
     key="score.signatures",
     needs=SCORED_BY,
-    version=1,
+    version=2,
     options=_ended_by,
     units=_signature_units,
     run=_sign,

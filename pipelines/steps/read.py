@@ -24,7 +24,7 @@ from pipelines.sources import SourceRecord, read_records
 
 FOLDER = "read"
 LOOK_AT = 200  # records, to find which columns a source has
-ROWS_PER_GROUP = 1000  # text alone, so that more rows fit in memory than of later steps
+ROWS_PER_GROUP = 5000  # text alone, and `score` holds a whole shard; of small groups each column costs as much again
 _Kept = tuple[int, str, Messages, str | None]  # a row: its index, its id, its conversation, why that lost its end
 
 
@@ -157,7 +157,7 @@ def _is_one_of(cell: Any, named: Any) -> bool:
 PASS = Pass(
     key=FOLDER,
     needs=(),
-    version=3,
+    version=4,
     options=lambda recipe: recipe.read.model_dump(mode="json"),
     units=_units,
     run=_run,

@@ -207,13 +207,13 @@ def test_a_column_of_system_messages(tmp_path: Path) -> None:
 
 
 def test_rows_are_written_in_large_groups(tmp_path: Path) -> None:
-    write(tmp_path / "x.jsonl", [{"q": f"{i}?"} for i in range(2500)] + [{}] * 1001, "jsonl")
-    step = read(tmp_path, {"name": "x", "path": "x.jsonl", "prompt": "q"}, rows_per_shard=5000)
+    write(tmp_path / "x.jsonl", [{"q": f"{i}?"} for i in range(6000)] + [{}] * 5001, "jsonl")
+    step = read(tmp_path, {"name": "x", "path": "x.jsonl", "prompt": "q"}, rows_per_shard=6000)
     groups = {}
     for kind in ("", "rejects"):
         about = pq.read_metadata(step / kind / "x-00000.parquet")
         groups[kind] = [about.row_group(i).num_rows for i in range(about.num_row_groups)]
-    assert groups == {"": [1000, 1000, 500], "rejects": [1000, 1]}
+    assert groups == {"": [5000, 1000], "rejects": [5000, 1]}
 
 
 def test_ids_survive_reordering_and_resharding(tmp_path: Path) -> None:
