@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Iterator
@@ -389,6 +390,7 @@ app.add_typer(tell.app)
 
 def main() -> None:
     """Run the command; exit with 0 done, 1 the run failed, 2 the user's mistake, 3 done but for some shards."""
+    gc.set_threshold(100_000)  # imports and records make many objects and few cycles
     try:
         app(standalone_mode=True)
     except (UserError, RunError, Quarantined) as error:

@@ -81,7 +81,9 @@ class Outputs:
         self._digests: MutableMapping[str, str] = {}
         self._new: list[str] = []  # passes whose files are not among the digests yet: few ask
         self._shards: dict[str, list[Shard]] = {}  # of finished passes
-        self._many: dict[tuple[str, ...], tuple[Mapping[str, str], str]] = {}  # by the inputs that units share
+        self._many: tuple[tuple[str, ...], Mapping[str, str], str] | None = (
+            None  # inputs that units share, last asked for
+        )
 
     def of_one(self, keys: Iterable[str], key: str, unit: str, record: Record) -> Outputs:
         """Return what there would be if of some passes this unit of one of them were all that they left."""
@@ -94,7 +96,7 @@ class Outputs:
         """Add a finished pass's records, in the order of its units."""
         self._records[key] = dict(records)
         self._shards.pop(key, None)
-        self._many.clear()
+        self._many = None
         self._new.append(key)
 
     def has(self, key: str) -> bool:
@@ -150,18 +152,18 @@ class Outputs:
 
     def digests(self, names: tuple[str, ...]) -> Mapping[str, str]:
         """Return the digests of finished files by name; of many, one mapping for all units that read the same."""
-        return self._of_many(names)[0] if len(names) > MANY else {name: self.digest(name) for name in names}
+        return self._of_many(names)[1] if len(names) > MANY else {name: self.digest(name) for name in names}
 
     def together(self, names: tuple[str, ...]) -> str:
         """Return one digest of many finished files."""
-        return self._of_many(names)[1]
+        return self._of_many(names)[2]
 
-    def _of_many(self, names: tuple[str, ...]) -> tuple[Mapping[str, str], str]:
-        if names not in self._many:
+    def _of_many(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], Mapping[str, str], str]:
+        if self._many is None or self._many[0] is not names:
             of = self.digest
             digests = {name: of(name) for name in names}
-            self._many[names] = digests, together(digests)
-        return self._many[names]
+            self._many = names, digests, together(digests)
+        return self._many
 
 
 def together(digests: Mapping[str, str | None]) -> str:

@@ -39,13 +39,13 @@ class Records:
         self._entries: dict[str, list[Any]] = _parsed(first).get("units", {})
 
     def read(self, unit: str, fingerprint: str | None = None, made_of: Mapping[str, Any] = NOTHING) -> Record | None:
-        """Return a unit's record; None where there is none.
+        """Return a unit's record; None where there is none. To ask a second time opens its file.
 
         Args:
             fingerprint: that of the unit as it would be made today; None: nobody asks what the record is made of.
             made_of: what the unit would be made of today, so that it need not be read.
         """
-        path, entry = f"{self._folder}/{unit}.json", self._entries.get(unit)
+        path, entry = f"{self._folder}/{unit}.json", self._entries.pop(unit, None)
         if entry is None:
             return read_record(path)
         stamp, counts, held = entry
@@ -78,7 +78,8 @@ def _record(counts: dict[str, Any], held: dict[str, Any], made_of: Mapping[str, 
     """Return a record of the very values that were read: what `__init__` takes for many is a tenth of a plan."""
     record, counted = object.__new__(Record), object.__new__(Counts)
     object.__setattr__(counted, "__dict__", counts)
-    object.__setattr__(record, "__dict__", {**held, "counts": counted, "made_of": made_of})
+    held["counts"], held["made_of"] = counted, made_of
+    object.__setattr__(record, "__dict__", held)
     return record
 
 
