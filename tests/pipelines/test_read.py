@@ -208,7 +208,7 @@ def test_a_column_of_system_messages(tmp_path: Path) -> None:
 
 def test_rows_are_written_in_large_groups(tmp_path: Path) -> None:
     write(tmp_path / "x.jsonl", [{"q": f"{i}?"} for i in range(6000)] + [{}] * 5001, "jsonl")
-    step = read(tmp_path, {"name": "x", "path": "x.jsonl", "prompt": "q"}, rows_per_shard=6000)
+    step = read(tmp_path, {"name": "x", "path": "x.jsonl", "prompt": "q"}, rows_per_shard=7000)
     groups = {}
     for kind in ("", "rejects"):
         about = pq.read_metadata(step / kind / "x-00000.parquet")
