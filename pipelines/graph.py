@@ -20,6 +20,7 @@ from pipelines.recipe import Recipe
 from pipelines.shards import QUARANTINED, Counts, DigestOfMany, Record, Staged, digest_json, digest_strings, read_record
 
 MANY = 1000  # inputs of a unit of a pass that reads many: of more, its record holds one digest
+Shared = tuple[tuple[str, ...], Mapping[str, str], str]  # inputs of units that read the same; their digests; one of all
 TOGETHER = "many_inputs"  # which stands in what it is made of in the place of "inputs"
 
 
@@ -81,9 +82,7 @@ class Outputs:
         self._digests: MutableMapping[str, str] = {}
         self._new: list[str] = []  # passes whose files are not among the digests yet: few ask
         self._shards: dict[str, list[Shard]] = {}  # of finished passes
-        self._many: tuple[tuple[str, ...], Mapping[str, str], str] | None = (
-            None  # inputs that units share, last asked for
-        )
+        self._many: Shared | None = None  # as last asked for
 
     def of_one(self, keys: Iterable[str], key: str, unit: str, record: Record) -> Outputs:
         """Return what there would be if of some passes this unit of one of them were all that they left."""
@@ -158,7 +157,7 @@ class Outputs:
         """Return one digest of many finished files."""
         return self._of_many(names)[2]
 
-    def _of_many(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], Mapping[str, str], str]:
+    def _of_many(self, names: tuple[str, ...]) -> Shared:
         if self._many is None or self._many[0] is not names:
             of = self.digest
             digests = {name: of(name) for name in names}

@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,7 +127,8 @@ class RunFolder:
         """Return a record's files that are not there, or not as long as they were written."""
         if self.copy:
             return [name for name, about in record.files.items() if self.copy.size(name) != about["bytes"]]
-        return [name for name, about in record.files.items() if _size(f"{self.path}/{name}") != about["bytes"]]
+        before = self._before
+        return [name for name, about in record.files.items() if _size(before + name) != about["bytes"]]
 
     def has(self, record: Record) -> bool:
         """Tell whether a record's files are there, as it says, to the digest where it can be told without reading."""
@@ -154,7 +155,11 @@ class RunFolder:
 
     def size(self, name: str) -> int | None:
         """Return the size of a file; None where there is none."""
-        return self.copy.size(name) if self.copy else _size(f"{self.path}/{name}")
+        return self.copy.size(name) if self.copy else _size(self._before + name)
+
+    @cached_property
+    def _before(self) -> str:
+        return f"{self.path}/"
 
 
 def _size(path: str) -> int | None:
