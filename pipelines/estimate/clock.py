@@ -11,6 +11,7 @@ from itertools import chain
 from pipelines.errors import UserError
 from pipelines.estimate_options import Cluster
 
+_WHOLE = "\uffff"  # not a part of a unit: comes behind the parts that end with it
 NEARLY = 1e-9  # shares of CPUs and GPUs are sums of floats
 
 
@@ -19,7 +20,8 @@ class Work:
     """A pass as the clock takes it.
 
     units:   seconds of a worker, by unit; None: done
-    follows: passes whose unit of the same name (or of its source) it takes as soon as that is done
+    follows: passes whose unit of the same name it takes as soon as that is done; a source is one unit, and its shards
+             are taken as they are read: one after another, each in the same time
     beside:  passes that must have done the unit of the same name first, if they have one
     waits:   passes that must be finished
     start:   seconds that a worker needs before its first unit
@@ -137,7 +139,8 @@ class _Clock:
         self._running = [0] * len(works)
         self._started = [0] * len(works)
         self._needed: dict[tuple[int, str], int] = {}  # units of other passes that a unit of a pass waits for
-        self._after: defaultdict[tuple[int, str], list[tuple[int, str]]] = defaultdict(list)  # what waits for a unit
+        # What waits for a unit: units of the same name, or of a source the shards, and of which passes.
+        self._after: defaultdict[tuple[int, str], defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
         self._times = Times()
         for number, work in enumerate(works):
             for other in self._waits[number]:
@@ -148,19 +151,25 @@ class _Clock:
                 there = [(k, unit) for k in links for unit in (name, source) if unit in works[k].units]
                 self._needed[number, name] = len(there)
                 for place in there:
-                    self._after[place].append((number, name))
+                    self._after[place][name].append(number)
 
     def run(self) -> Times:
         now = 0.0
-        busy: list[tuple[float, int, str, int]] = []  # when, number of the pass, unit, node
+        busy: list[tuple[float, int, str, int, str]] = []  # when, number of the pass, unit, node, part of the unit
         for number in range(len(self._works)):
             self._begin(number, now)
         while True:
-            for number, unit, seconds, node in self._given():
-                heapq.heappush(busy, (now + seconds, number, unit, node))
+            for number, unit, start, seconds, node in self._given():
+                parts = [part for part in self._after.get((number, unit), ()) if part != unit]
+                for place, part in enumerate(parts, 1):
+                    heapq.heappush(busy, (now + start + seconds * place / len(parts), number, unit, node, part))
+                heapq.heappush(busy, (now + start + seconds, number, unit, node, _WHOLE))
             if not busy:
                 break
-            now, number, unit, node = heapq.heappop(busy)
+            now, number, unit, node, part = heapq.heappop(busy)
+            if part != _WHOLE:
+                self._release(part, self._after[number, unit].pop(part), now)
+                continue
             self._running[number] -= 1
             self._nodes.give_back(node, self._works[number])
             self._done(number, unit, now)
@@ -173,8 +182,8 @@ class _Clock:
         }
         return self._times
 
-    def _given(self) -> Iterator[tuple[int, str, float, int]]:
-        """Yield the units that free workers take now: of the last pass first."""
+    def _given(self) -> Iterator[tuple[int, str, float, float, int]]:
+        """Yield the units that free workers take now, and seconds of start and of work: of the last pass first."""
         for number in self._open:
             work, ready = self._works[number], self._ready[number]
             while ready and self._running[number] < self._room[number]:
@@ -183,11 +192,12 @@ class _Clock:
                 unit = ready.pop()
                 seconds = work.units[unit]
                 assert seconds is not None, "what is done is never ready"
+                start = 0.0
                 if self._running[number] == self._started[number]:
                     self._started[number] += 1
-                    seconds += work.start
+                    start = work.start
                 self._running[number] += 1
-                yield number, unit, seconds, node
+                yield number, unit, start, seconds, node
 
     def _begin(self, number: int, now: float) -> None:
         """Make ready what a pass can do as soon as all that it waits for is finished."""
@@ -210,12 +220,17 @@ class _Clock:
 
     def _done(self, number: int, unit: str, now: float) -> None:
         self._left[number] -= 1
-        for other, name in self._after.pop((number, unit), ()):
+        for name, others in self._after.pop((number, unit), {}).items():
+            self._release(name, others, now)
+        if not self._left[number]:
+            self._finish(number, now)
+
+    def _release(self, name: str, others: list[int], now: float) -> None:
+        """Let passes take the unit of a name if it waits for nothing else."""
+        for other in others:
             self._needed[other, name] -= 1
             if not self._needed[other, name] and self._begun[other]:
                 self._take(other, name, now)
-        if not self._left[number]:
-            self._finish(number, now)
 
     def _finish(self, number: int, now: float) -> None:
         self._times.ends[self._works[number].key] = now

@@ -41,6 +41,15 @@ def test_what_is_read_makes_the_shards_of_its_name() -> None:
     assert times.ends == {"read": 5.0, "score": 7.0}
 
 
+def test_shards_are_taken_as_they_are_read() -> None:
+    shards_of_a = {f"a-{number:05d}": 1.0 for number in range(4)}
+    works = [Work("read", {"a": 4.0}, start=0.5), Work("score", shards_of_a, follows=("read",), start=0.25)]
+    times = simulate(works, Cluster(cpus=2))
+    # The shards are there at 1.5, 2.5, 3.5 and 4.5; one worker scores from 1.5 to 4.75, another the last one from 4.5.
+    assert times.ends == {"read": 4.5, "score": 5.75}
+    assert times.workers == {"read": 1, "score": 2}
+
+
 def test_what_is_done_takes_no_time_and_lets_others_begin() -> None:
     works = [
         Work("tts", {"a-0": None, "a-1": 3.0}),
