@@ -24,7 +24,9 @@ from pipelines.sources import SourceRecord, read_records
 
 FOLDER = "read"
 LOOK_AT = 200  # records, to find which columns a source has
-ROWS_PER_GROUP = 5000  # text alone, and `score` holds a whole shard; of small groups each column costs as much again
+ROWS_PER_GROUP = 5000  # of small groups each column costs as much again; `score` holds a whole shard
+CHARS_PER_GROUP = 2**26  # or so many of text, however few rows these are
+REJECTS_PER_GROUP = 1000  # a rejected record may be of any size
 _Kept = tuple[int, str, Messages, str | None]  # a row: its index, its id, its conversation, why that lost its end
 
 
@@ -33,7 +35,7 @@ def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
 
 
 def _run(job: Job) -> Outcome:
-    return read_in_parts(job, FOLDER, ROWS_PER_GROUP, _Reader)
+    return read_in_parts(job, FOLDER, REJECTS_PER_GROUP, _Reader)
 
 
 class _Reader:
@@ -60,11 +62,12 @@ class _Reader:
         first, rows = self.position, self._recipe.read.rows_per_shard
         while rows and self.more():
             kept: list[_Kept] = []
-            most = min(rows, ROWS_PER_GROUP)
-            while len(kept) < most and self._next is not None and self.passed < self._limit:  # more(), at less cost
+            most, room = min(rows, ROWS_PER_GROUP), CHARS_PER_GROUP
+            while len(kept) < most and room > 0 and self._next is not None and self.passed < self._limit:
                 record, self._next = self._next, next(self._records, None)
                 if (row := self._take(record, writer)) is not None:
                     kept.append(row)
+                    room -= sum([len(text) for _, text in row[2]])
                 self.position += 1
             if kept:
                 writer.keep_all(_table(self._source, kept))

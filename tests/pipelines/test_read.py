@@ -213,7 +213,15 @@ def test_rows_are_written_in_large_groups(tmp_path: Path) -> None:
     for kind in ("", "rejects"):
         about = pq.read_metadata(step / kind / "x-00000.parquet")
         groups[kind] = [about.row_group(i).num_rows for i in range(about.num_row_groups)]
-    assert groups == {"": [5000, 1000], "rejects": [5000, 1]}
+    assert groups == {"": [5000, 1000], "rejects": [1000, 1000, 1000, 1000, 1000, 1]}
+
+
+def test_long_texts_end_a_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.steps.read.CHARS_PER_GROUP", 2500)
+    write(tmp_path / "x.jsonl", [{"q": "why? " * 200} for _ in range(7)], "jsonl")  # a thousand characters each
+    step = read(tmp_path, {"name": "x", "path": "x.jsonl", "prompt": "q"}, rows_per_shard=6)
+    about = [pq.read_metadata(step / f"x-0000{shard}.parquet") for shard in (0, 1)]
+    assert [[a.row_group(i).num_rows for i in range(a.num_row_groups)] for a in about] == [[3, 3], [1]]
 
 
 def test_ids_survive_reordering_and_resharding(tmp_path: Path) -> None:
