@@ -53,7 +53,8 @@ TAKEN = {"noise", "interruptions", "ladder", "manifest"}  # names of shards that
 
 CARD_FILES = frozenset(["README.md", "report.html", "funnel.png", "mixtures.png"])  # beside the mixtures' folders
 
-# Where things lie and how servers are asked, and so no part of what they are: left out of the card and its fingerprint.
+# Where things lie, how servers are asked and what a worker takes of a GPU, and so no part of what they are: left out of
+# the card and its fingerprint.
 PLACES: dict[str, Any] = {
     "run_dir": True,
     "root": True,
@@ -63,8 +64,9 @@ PLACES: dict[str, Any] = {
         "whisperspeech": {"t2s", "s2a", "vocoder", "speakers"},
         "openai_speech": {"base_url", "api_key_env"},
         "augment": {"noise_folder"},
+        "gpus": True,
     },
-    "quantize": {"model", "whisper"},
+    "quantize": {"model", "whisper", "gpus"},
     "rewrite": {"template"},
     "answer": {"template"},
     "noise": {"recordings": True, "refusals": {"template"}},
@@ -79,7 +81,7 @@ class Recipe(Options):
     name: str = Field(pattern=FILE_NAME, description="names the run and the dataset")
     run_dir: str = Field("", description="run folder, or its URL: s3://bucket/run (default: runs/<name>)")
     root: str = Field(".", description="folder that the sources' relative paths start from")
-    seed: int = Field(1, ge=0, description="every draw derives from it and from the row")
+    seed: int = Field(1, ge=0, le=2**63 - 1, description="every draw derives from it and from the row")
     limit: int | None = Field(
         None, ge=1, description="a small run of a big recipe: records of each source, and rows of noise, at most"
     )

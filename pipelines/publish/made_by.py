@@ -32,7 +32,8 @@ def recipe_that_made(asked: Recipe) -> Recipe:
     made = load_recipe(path, run_dir=asked.run_place)
     for recipe in (asked, made):
         options = {"recipe": json.loads(json.dumps(recipe.without_places()))}
-        if changed := differences(_by_name(card.made_of["options"]), _by_name(options)):
+        then, now = _by_name(card.made_of["options"]), _by_name(options)
+        if changed := [*differences(then, now), *_reordered(then, now)]:
             lines = "".join(f"\n  {line.removeprefix('recipe.')}" for line in changed[:SHOWN])
             raise UserError(
                 f"the dataset in {asked.run_place} was not made by this recipe, which differs:{lines}\n"
@@ -48,6 +49,16 @@ def _by_name(value: Any) -> Any:
     if isinstance(value, list) and value and all(isinstance(item, Mapping) and "name" in item for item in value):
         return {item["name"]: _by_name(item) for item in value}
     return value
+
+
+def _reordered(old: Any, new: Any, place: str = "") -> list[str]:
+    """Return where what stands in both of two nested values has another order, a line each: no difference tells it."""
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        return []
+    then, now = [key for key in old if key in new], [key for key in new if key in old]
+    here = [f"{place}: in the order {', '.join(then)} -> {', '.join(now)}"] if then != now else []
+    nested = [_reordered(old[key], new[key], f"{place}.{key}" if place else key) for key in then]
+    return [*here, *(line for lines in nested for line in lines)]
 
 
 def quarantined_rows(run_dir: Path) -> dict[str, int]:

@@ -23,7 +23,8 @@ def published_recipe(recipe: Recipe, models: bool = True) -> str:
 
     Args:
         models: also say where models come from, if that is the Hub; null if it is a path. The card does not: it is the
-            same wherever the same models lay. Nor does it list the rows that were made again.
+            same wherever the same models lay, and whatever a worker took of a GPU, which is published as a hint. Nor
+            does it list the rows that were made again.
     """
     elsewhere = {"plan", "workers"} if models else {"plan", "workers", "repairs"}
     plain = recipe.model_dump(mode="json", exclude_defaults=True, exclude=elsewhere)
@@ -34,6 +35,7 @@ def published_recipe(recipe: Recipe, models: bool = True) -> str:
             del holder[key]
         elif key in HERE_ALWAYS or Path(str(holder[key])).is_absolute():
             holder[key] = None
+    plain = {key: of for key, of in plain.items() if of != {}}  # a section of places alone
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
 

@@ -56,6 +56,7 @@ def test_all_errors_come_at_once_with_key_and_remedy() -> None:
         ({"quantize": {"model": "nosuch.safetensors"}}, "there is no file /.*/nosuch.safetensors"),
         ({"export": {"shard_bytes": "2 parsecs"}}, "export.shard_bytes: Input should be a valid integer"),
         ({"sources": []}, "sources: Tuple should have at least 1 item"),
+        ({"seed": 2**63}, "seed: Input should be less than or equal to 9223372036854775807"),
     ],
 )
 def test_what_cannot_work_is_refused(change: dict[str, Any], message: str) -> None:

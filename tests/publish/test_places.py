@@ -60,6 +60,17 @@ def test_models_of_the_hub_are_named_and_those_of_this_machine_asked_for(tmp_pat
     assert "model" not in card["quantize"], "the card is the same wherever the models lay"
 
 
+def test_shares_of_a_gpu_are_published_and_change_nothing_of_the_card() -> None:
+    """No fingerprint has them: rows spoken with another share are not made again, and neither is the card."""
+    shares = {"tts": {"gpus": 0.5}, "quantize": {"gpus": 1.0}}
+    plain, shared = (parse_recipe(recipe_of(**changes), "a test") for changes in ({}, shares))
+    assert shared.without_places() == plain.without_places()
+    assert published_recipe(shared, models=False) == published_recipe(plain, models=False)
+    published = yaml.safe_load(published_recipe(shared))
+    assert {key: published[key] for key in shares} == shares
+    assert left_out(published) == left_out(yaml.safe_load(published_recipe(plain)))
+
+
 def test_the_card_says_how_to_make_it_again() -> None:
     recipe = parse_recipe(recipe_of(), "a test")
     command = reproduce(recipe)
