@@ -85,7 +85,7 @@ class Rates(Options):
     passes: dict[str, PassRates] = Field({}, description="pass: its rates")
     rows: dict[str, int] = Field({}, description="source: rows of `classes`")
     classes: dict[str, dict[str, Classes]] = Field({}, description="source: who may take rows: tasks that they serve")
-    pair_bytes: BySource = Field({OTHERS: PAIR_BYTES}, description="of a pair in its file, by mixture")
+    pair_file_bytes: BySource = Field({OTHERS: PAIR_BYTES}, description="of a pair in its file, by mixture")
 
 
 class Cluster(Options):

@@ -327,7 +327,7 @@ class Walk:
         """Return the files of the mixtures, as `export.layout` names them."""
         names = []
         for name, mixture in self.recipe.mix.mixtures.items():
-            size = self.pairs.get(name, 0) * rate(self.rates.pair_bytes, name)
+            size = self.pairs.get(name, 0) * rate(self.rates.pair_file_bytes, name)
             count = max(1, -(-int(size) // self.recipe.export.shard_bytes))
             names += [f"dataset/{name}/{mixture.split}-{k:05d}-of-{count:05d}.parquet" for k in range(count)]
         return names

@@ -96,7 +96,7 @@ def rates_of(runs: Sequence[Run], measured: str, run_seconds: float = 0.0) -> Ra
         passes=passes,
         rows=rows,
         classes=classes,
-        pair_bytes=_pair_bytes(runs[-1]),
+        pair_file_bytes=_pair_file_bytes(runs[-1]),
     )
 
 
@@ -214,7 +214,7 @@ def _classes(run: Run) -> tuple[dict[str, int], dict[str, dict[str, Classes]]]:
     return rows, classes
 
 
-def _pair_bytes(run: Run) -> dict[str, float]:
+def _pair_file_bytes(run: Run) -> dict[str, float]:
     """Return the bytes that a pair of each mixture takes in its files."""
     parts = [
         (source_of(run.recipe, "export", unit), record.counts.rows_kept, sum(a["bytes"] for a in record.files.values()))

@@ -39,7 +39,7 @@ BY_HAND: dict[str, Any] = {
     },
     "rows": {"faq": 10},
     "classes": {"faq": {"all": {TASKS: 10}}},
-    "pair_bytes": 1000,
+    "pair_file_bytes": 1000,
 }
 
 
@@ -228,6 +228,11 @@ def test_rates_are_the_same_read_from_their_file(measured: Rates, tmp_path: Path
     (tmp_path / "bad.json").write_text('{"passes": {"tts": {"seconds": -1}}}')
     with pytest.raises(UserError, match=r"bad.json: passes.tts.seconds"):
         load_rates(str(tmp_path / "bad.json"))
+    old = json.loads((tmp_path / "rates.json").read_text())
+    old["pair_bytes"] = old.pop("pair_file_bytes")  # before 0.7: uncompressed, several times as many
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    with pytest.raises(UserError, match=r"old.json: pair_bytes: .*calibrate again"):
+        load_rates(str(tmp_path / "old.json"))
     with pytest.raises(UserError, match="has read nothing yet"):
         rates_of([look_at(load_recipe(small(tmp_path)))], "")
 
