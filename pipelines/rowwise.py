@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -45,6 +47,25 @@ def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[Row]:
     with pq.ParquetFile(path, pre_buffer=False) as file:  # which would hold every row group that was read
         for batch in file.iter_batches(batch_size=64, columns=columns):
             yield from batch.to_pylist()
+
+
+def rows_at(path: Path, places: Iterable[int]) -> dict[int, Row]:
+    """Return some of a shard's rows by their places in it, from 0: the row groups that hold them are read, no others.
+
+    Raises ValueError for a place that the shard does not have.
+    """
+    found: dict[int, Row] = {}
+    with pq.ParquetFile(path, memory_map=True, pre_buffer=False) as file:
+        sizes = (file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
+        starts = list(accumulate(sizes, initial=0))
+        wanted = sorted(set(places))
+        if outside := [place for place in wanted if not 0 <= place < starts[-1]]:
+            raise ValueError(f"{path} has {starts[-1]} rows, and none at {outside[0]}")
+        for group, of_group in groupby(wanted, lambda place: bisect_right(starts, place) - 1):
+            here = list(of_group)
+            rows = file.read_row_group(group, use_threads=False).take([place - starts[group] for place in here])
+            found.update(zip(here, rows.to_pylist(), strict=True))
+    return found
 
 
 def run_rowwise(job: Job, folder: str, work: Callable[[Row], Row]) -> Outcome:

@@ -18,6 +18,7 @@ from pipelines.report.media import Sound, play, strip
 from pipelines.report.remade import remake, remake_in_chat
 from pipelines.report.seen import Seen
 from pipelines.row import Row
+from pipelines.rowwise import rows_at
 from pipelines.steps.noise_chats import FOLDER as CHATS
 from pipelines.steps.noise_chats import SUFFIX
 from quantize.tokenizer import AudioError
@@ -80,7 +81,7 @@ class Shards:
 
     def row(self, path: str, row: int) -> Row:
         """Return a row of a shard."""
-        return _read_row(self._seen.file(path), row)
+        return rows_at(self._seen.file(path), [row])[row]
 
     def speech(self, path: str, row: Row) -> list[bytes | None]:
         """Return the sound of each of a row's utterances, as it was kept or is made again; None where there is none."""
@@ -101,20 +102,10 @@ class Shards:
             for name in (name for name in self._speech if name.startswith(shard)):
                 path = self._seen.file(self._speech[name])
                 if (place := _places(path).get(row_id)) is not None:
-                    audios = [utterance["audio"] for utterance in _read_row(path, place)["spoken"]]
+                    audios = [utterance["audio"] for utterance in rows_at(path, [place])[place]["spoken"]]
                     found = [audio["bytes"] if audio else None for audio in audios]
                     return (found + [None] * utterances)[:utterances]
         return [None] * utterances
-
-
-def _read_row(path: Path, row: int) -> Row:
-    with pq.ParquetFile(path, memory_map=True, pre_buffer=False) as file:
-        for group in range(file.num_row_groups):
-            rows = file.metadata.row_group(group).num_rows
-            if row < rows:
-                return dict(file.read_row_group(group, use_threads=False).slice(row, 1).to_pylist()[0])
-            row -= rows
-    raise ValueError(f"{path} has no row {row} more than it holds")
 
 
 @lru_cache(maxsize=256)

@@ -20,8 +20,8 @@ from pipelines.graph import Job, Outcome, Outputs, Pass, Unit
 from pipelines.options import Mixture
 from pipelines.recipe import Recipe
 from pipelines.row import AUDIO
-from pipelines.rowwise import read_rows
-from pipelines.shards import ROWS_PER_GROUP, Counts, parquet_writer, read_table
+from pipelines.rowwise import read_rows, rows_at
+from pipelines.shards import ROWS_PER_GROUP, Counts, parquet_writer
 from pipelines.steps.augment import speech_shards
 from pipelines.steps.mix import chosen_file
 from pipelines.steps.noise_chats import FOLDER as INTERRUPTED
@@ -88,17 +88,17 @@ def _lay_out(job: Job) -> Outcome:
 def _uncompressed(job: Job, mixture: str, first: pl.DataFrame) -> int:
     """Return how many uncompressed bytes of a mixture's pairs make a file of the wanted size.
 
-    Its first pairs are written, as many as a row group has, to see how much they shrink.
+    Its first pairs are written, as many as a row group has, to see how much they shrink. They may lie in as many
+    shards, of which no more than their row groups is read.
 
     Args:
         first: (path, row, task, order, size) of them.
     """
     pairs = []
     for (path,), wanted in first.group_by("path", maintain_order=True):
-        places = {row: n for n, row in enumerate(sorted(set(wanted["row"])))}
-        rows = read_table(job.file(path)).take(pa.array(places)).to_pylist()
+        rows = rows_at(job.file(path), wanted["row"])
         pairs += [
-            render(rows[places[row]], task, order, _writing(job.recipe))
+            render(rows[row], task, order, _writing(job.recipe))
             for row, task, order in wanted.select("row", "task", "order").iter_rows()
         ]
     schema = pair_schema(job.recipe.mix.mixtures[mixture])
