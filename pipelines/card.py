@@ -58,8 +58,9 @@ def card_unit(recipe: Recipe, outputs: Outputs) -> list[Unit]:
     from pipelines.steps import BY_KEY
 
     exported = [name for key in ("export", "export.audio") for r in outputs.records(key).values() for name in r.files]
-    steps = [key for key in BY_KEY if key not in _NOT_READ and not key.startswith("score") and outputs.has(key)]
+    steps = [key for key in BY_KEY if key not in _NOT_READ and not key.startswith("score.") and outputs.has(key)]
     left = [name for key in steps for record in outputs.records(key).values() for name in record.files]
+    left = [name for name in left if not name.startswith("score/") or name.startswith("score/rejects/")]
     files = dict.fromkeys(["mixture.json", *exported, *left])
     said = {name: record.facts["said"] for name, record in outputs.sources().items()}
     args = {"funnel": asdict(measure(outputs)), "said": said, "exported": len(exported)}
