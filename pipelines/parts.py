@@ -6,13 +6,14 @@ driver looks for it.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from pipelines.errors import UserError
+from pipelines.errors import RunError, UserError
 from pipelines.folders.run_folder import RunFolder
 from pipelines.graph import Job, Outcome, Outputs, Unit, UnitPlan
 from pipelines.options import Source
@@ -24,6 +25,8 @@ from pipelines.sources import source_digests
 LOOK_SECONDS = 0.2  # between two looks for new parts,
 LOOK_SECONDS_STORE = 2.0  # and in an object store, where each look is a request to pay for
 LOOK_SHARE = 0.25  # of that time, which a look may take: the driver has workers to wait for
+
+log = logging.getLogger("speechmill")
 
 
 class Reader(Protocol):
@@ -178,7 +181,10 @@ class PartsAtWork:
         self._units.pop((key, unit), None)
 
     def look(self) -> Iterator[tuple[str, str, Record]]:
-        """Yield the pass, the unit and the record of parts that are new, now and then; at other times nothing."""
+        """Yield the pass, the unit and the record of parts that are new, now and then; at other times nothing.
+
+        Nor where the store fails: a look only wants to be early, and the unit's own record tells of all its parts.
+        """
         began = time.monotonic()
         if began - self._looked < self._seconds:
             return
@@ -197,7 +203,11 @@ class PartsAtWork:
         if reading.seen < len(reading.before):
             return reading.before[reading.seen]
         name = _part_name(key, unit, reading.seen)
-        part = self._where.record(name)
+        try:
+            part = self._where.record(name)
+        except RunError as error:
+            log.warning("%s. The run goes on, and looks again.", error)
+            return None
         if part is None or part.fingerprint != reading.fingerprint:
             return None
         self._where.note(name, part)

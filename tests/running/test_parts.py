@@ -259,6 +259,23 @@ def test_parts_of_an_earlier_run_are_found_as_far_as_reading_goes_on_after_them(
     assert look(parts) == ["rows-00002"]
 
 
+def test_a_store_that_fails_for_a_while_ends_no_look(
+    places: Callable[[], RunFolder], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    parts, worker = PartsAtWork(places()), places()
+    parts.begin("read", PLANNED)
+    commit(worker, 0)
+
+    def fail(self: RunFolder, name: str) -> None:
+        raise RunError(f"cannot read {name}: no answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFolder, "record", fail)
+        assert look(parts) == []
+    assert "cannot read read/parts/rows-00000.json: no answer" in caplog.text
+    assert look(parts) == ["rows-00000"]
+
+
 def killed_once(order: Order) -> Record:
     """Do an order; the worker that reads is killed once, at the third part, and waits for scores at the last."""
     run = order.recipe.run_path
