@@ -25,7 +25,6 @@ from pipelines.verdicts import SCORES, reason_column
 SAMPLES = 10  # of each rule
 SHOWN_SCORES = ("length", "predicted_seconds", "language", "english", "symbol_share", "answer_repeats")
 _SHOWN_CHARS = 160
-_STEPS = ("read", "read.speech", "filter", "answer", "tts", "tts.augment", "quantize", "noise")
 
 
 def print_explained(console: Console, funnel: Funnel, run_dir: Path) -> None:
@@ -35,14 +34,13 @@ def print_explained(console: Console, funnel: Funnel, run_dir: Path) -> None:
     console.print("\nby source", markup=False)
     for table in _turned(header, rows, console.width):
         console.print(table)
-    for step in _STEPS:
-        if step in funnel.steps:
-            files = {path.name: path for path in (run_dir / step / "rejects").glob("*.parquet")}
-            for reason, shown in sample_rejects(files).items():
-                console.print(f"\n[bold]{reason}[/bold]: {funnel.steps[step]['rejected'][reason]:,} rows", emoji=False)
-                for row in shown:
-                    said = f"  [dim]{escape(row.reject)}[/dim]  {escape(one_line(row.text))}"
-                    console.print(said, soft_wrap=True, emoji=False)
+    for step, counts in funnel.steps.items():
+        files = {path.name: path for path in (run_dir / step / "rejects").glob("*.parquet")}
+        for reason, shown in sample_rejects(files).items():
+            console.print(f"\n[bold]{reason}[/bold]: {counts['rejected'][reason]:,} rows", emoji=False)
+            for row in shown:
+                said = f"  [dim]{escape(row.reject)}[/dim]  {escape(one_line(row.text))}"
+                console.print(said, soft_wrap=True, emoji=False)
 
 
 def _turned(header: list[str], rows: list[list[str]], width: int) -> Iterator[Table]:

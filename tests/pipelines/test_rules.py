@@ -7,12 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
 from pipelines.recipe import load_recipe
-from pipelines.telling.samples import _turned
+from pipelines.telling.funnel import Funnel
+from pipelines.telling.samples import _turned, print_explained
 from tests.conftest import assert_done, content, recipe_of, speechmill, write_recipe
 
 PLAIN = [
@@ -196,6 +198,21 @@ def test_the_table_by_source_is_whole_however_many_sources_there_are() -> None:
     assert all(f"source_{number}" in said.getvalue() for number in range(1000, 1009))
     assert all(f"{number:,}" in said.getvalue() for number in range(1000, 1009))
     assert said.getvalue().count("filter.near_duplicate") == len(tables)
+
+
+@pytest.mark.parametrize("step", ["score", "filter.shorten", "noise.chats"])
+def test_rejects_of_every_step_of_the_funnel_are_shown(step: str, finished: Path, tmp_path: Path) -> None:
+    rejects = pl.read_parquet(finished / "run" / "filter" / "rejects" / "examples-00000.parquet")
+    (tmp_path / step / "rejects").mkdir(parents=True)
+    lost = rejects.with_columns(reject=pl.lit(f"{step}.quarantined:its worker died"))
+    lost.write_parquet(tmp_path / step / "rejects" / "examples-00000.parquet")
+    rows = len(lost)
+    counts = {"rows_in": rows, "shortened": {}, "rejected": {f"{step}.quarantined": rows}, "rows_kept": 0}
+    said = io.StringIO()
+    print_explained(Console(file=said, width=200), Funnel({step: counts}, {}, {}, 0, 0, {}), tmp_path)
+    assert rows > 0
+    assert f"{step}.quarantined: {rows:,} rows" in said.getvalue()
+    assert said.getvalue().count(f"{step}.quarantined:its worker died") == min(rows, 10)
 
 
 def test_the_funnel_says_what_it_does_not_show(ruled: Path, tmp_path: Path) -> None:
