@@ -1,9 +1,10 @@
 """One file for the records of a pass: where there are very many, to open each is most of what a plan takes.
 
-<run>/.records/<pass>.jsonl is written when a pass is finished, and may be deleted at any time. Its first line holds of
-each record what `stat` said of its file, and stands for the file only as long as `stat` says the same; its second what
-their fingerprints are the digests of, which is read where something has changed. It is of the file system that the
-records lie on (of a run in a store: of this machine's copy), and no store has it.
+<run>/.records/<pass>.jsonl is written when a run finds or makes a pass finished, unless the one that is there still
+fits; it may be deleted at any time. Its first line holds of each record what `stat` said of its file, and stands for
+the file only as long as `stat` says the same; its second what their fingerprints are the digests of, which is read
+where something has changed. It is of the file system that the records lie on (of a run in a store: of this machine's
+copy), and no store has it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ FORMAT = 1
 WORTH = 100  # units of a pass: fewer records are opened as soon
 HELD = ("fingerprint", "files", "facts", "cost")  # of a record, beside its counts
 SHARED = ("pass", "version", "options")  # of what units are made of: the same in most of a pass
+# One for all that have nothing, units' arguments among it, so never written into; a plain dict, for those are pickled
+# and written as JSON.
 NOTHING: Mapping[str, Any] = {}
 
 
@@ -61,6 +64,15 @@ class Records:
             made_of = {**self._shared[number], **own}
         return _record(counts, held, made_of)
 
+    def fit(self, units: Collection[str]) -> bool:
+        """Tell whether the index has every one of these units' records as its file is now, and no other."""
+        if self._entries.keys() != set(units):
+            return False
+        try:
+            return all(e[0] == _stamp(os.stat(f"{self._folder}/{unit}.json")) for unit, e in self._entries.items())  # noqa: PTH116
+        except FileNotFoundError:
+            return False
+
     @cached_property
     def _shared(self) -> list[dict[str, Any]]:
         return list(self._last.get("shared", ()))
@@ -89,10 +101,12 @@ def index_path(run_dir: Path, key: str) -> Path:
 
 
 def write_index(run_dir: Path, key: str, units: Collection[str]) -> None:
-    """Write the index of a pass's records, from their files; of few records there is none."""
+    """Write the index of a pass's records, from their files, unless it still fits; of few records there is none."""
     path = index_path(run_dir, key)
     if len(units) < WORTH:
         path.unlink(missing_ok=True)
+        return
+    if Records(run_dir, key).fit(units):
         return
     entries: dict[str, list[Any]] = {}
     made_of: dict[str, list[Any]] = {}

@@ -67,8 +67,12 @@ class Executor(Protocol):
     def size(self) -> int:
         """How many orders it performs at once, at most."""
 
-    def check(self, needs: Mapping[str, Needs]) -> None:
-        """Raise UserError where workers that will be wanted can never start; what they need, by pass."""
+    def check(self, sure: Mapping[str, Needs], perhaps: Mapping[str, Needs]) -> None:
+        """Raise UserError where workers that will be wanted can never start, warn of those that may be wanted.
+
+        Args:
+            sure, perhaps: what workers need, by pass.
+        """
 
     def submit(self, order: Order) -> None:
         """Take an order; return at once."""

@@ -37,7 +37,7 @@ class InThisProcess:
         self._queue: list[tuple[int, int, Order]] = []
         self._count = 0
 
-    def check(self, needs: Mapping[str, Needs]) -> None:
+    def check(self, sure: Mapping[str, Needs], perhaps: Mapping[str, Needs]) -> None:
         """It is here whatever is needed."""
 
     def submit(self, order: Order) -> None:
@@ -60,7 +60,7 @@ class InThreads:
         self._pool = ThreadPoolExecutor(self.size)
         self._waiting: dict[Future[Record], Order] = {}
 
-    def check(self, needs: Mapping[str, Needs]) -> None:
+    def check(self, sure: Mapping[str, Needs], perhaps: Mapping[str, Needs]) -> None:
         """They are here whatever is needed."""
 
     def submit(self, order: Order) -> None:

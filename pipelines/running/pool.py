@@ -5,6 +5,7 @@ It knows no Ray: what starts workers, and tells what becomes of them, is a `Flee
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -117,11 +118,18 @@ class Pool:
         """The nodes that are alive, as they were last looked at."""
         return self._nodes
 
-    def check(self, needs: Mapping[str, Needs]) -> None:
-        """Raise UserError, with the sums, where passes want workers for which no node is large enough."""
-        said = [self._too_large(Kind(one), key) for key, one in needs.items() if not self._is_possible(one)]
-        if said:
-            raise UserError("\n".join(said))
+    def check(self, sure: Mapping[str, Needs], perhaps: Mapping[str, Needs]) -> None:
+        """Raise UserError, with the sums, where passes want workers for which no node is large enough.
+
+        Of passes that may turn out to have nothing to do that is a warning.
+        """
+        if said := self._never_fit(sure):
+            raise UserError("\n".join(said.values()))
+        for key, why in self._never_fit(perhaps).items():
+            print(f"warning: {why} The run goes on, and ends there if {key} has something to do.", file=sys.stderr)
+
+    def _never_fit(self, needs: Mapping[str, Needs]) -> dict[str, str]:
+        return {key: self._too_large(Kind(one), key) for key, one in needs.items() if not self._is_possible(one)}
 
     def submit(self, order: Order) -> None:
         """Take an order."""

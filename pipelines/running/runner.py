@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 from pipelines.errors import Quarantined, exit_code
 from pipelines.folders.lock import Hold, lock_run
-from pipelines.folders.record_index import index_path, write_index
+from pipelines.folders.record_index import write_index
 from pipelines.folders.run_folder import RunFolder, open_run_folder
 from pipelines.graph import Outputs, Pass, UnitPlan
 from pipelines.parts import PartsAtWork
@@ -54,7 +54,7 @@ class _Hands:
         execute: AbstractContextManager[Executor],
         stack: ExitStack,
         tell: Tell,
-        to_come: Callable[[], Mapping[str, Needs]],
+        to_come: Callable[[], tuple[Mapping[str, Needs], Mapping[str, Needs]]],
     ) -> None:
         self._tell = tell
         self._execute = execute
@@ -99,7 +99,7 @@ class _Hands:
             return self._threads
         if self._workers is None:
             self._workers = self._stack.enter_context(self._execute)
-            self._workers.check(self._to_come())
+            self._workers.check(*self._to_come())
         return self._workers
 
 
@@ -180,10 +180,21 @@ def _needs(recipe: Recipe, a_pass: Pass) -> Needs:
     return Needs(options.cpus, a_pass.gpus(recipe), round(options.memory_gib * GIB))
 
 
-def _to_come(recipe: Recipe, passes: Iterable[PassAtWork]) -> dict[str, Needs]:
-    """Return what workers need, by pass: of all that are not finished, but those for which nodes may be to come."""
-    coming = [state.a_pass for state in passes if not state.finished and state.a_pass.applies(recipe)]
-    return {one.key: _needs(recipe, one) for one in coming if recipe.workers.of(one.key).max is None}
+def _to_come(recipe: Recipe, passes: Iterable[PassAtWork]) -> tuple[dict[str, Needs], dict[str, Needs]]:
+    """Return what workers need, by pass: of those that have something to do, and of those that may have.
+
+    Those for which nodes may be to come are left out. What was finished once and is behind what is at work may turn out
+    to be up to date: its units are not known yet.
+    """
+    sure: dict[str, Needs] = {}
+    perhaps: dict[str, Needs] = {}
+    for state in passes:
+        key = state.a_pass.key
+        if state.finished or not state.a_pass.applies(recipe) or recipe.workers.of(key).max is not None:
+            continue
+        to_do = state.units > state.before or not (recipe.run_path / key / "manifest.json").exists()
+        (sure if to_do else perhaps)[key] = _needs(recipe, state.a_pass)
+    return sure, perhaps
 
 
 @dataclass
@@ -269,8 +280,7 @@ class _Finisher:
         self._folder.keep_only(key, owned, self._hold.check)
         if a_pass.last:
             self._folder.keep_only("dataset", outputs.files("dataset"), self._hold.check)
-        if state.before < state.units or not index_path(self._recipe.run_path, key).exists():
-            write_index(self._recipe.run_path, key, records)
+        write_index(self._recipe.run_path, key, records)
         self._progress.finish(key)
         if key in self._began:
             self._tell("pass_done", step=key, seconds=round(time.monotonic() - self._began[key], 3))

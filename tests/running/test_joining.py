@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -107,4 +108,19 @@ def test_what_is_done_or_may_have_nodes_to_come_need_not_fit(finished: Path, tmp
     path = write_recipe(tmp_path, workers=workers, mix={"mixtures": {"other": {"parts": {"transcription": 100}}}})
     recipe = load_recipe(path, run_dir=str(finished / "run"))
     schedule = Schedule(recipe, passes_for(None), lambda state, records, outputs: None)
-    assert runner._to_come(recipe, schedule.passes) == {"mix": Needs(memory_bytes=2 * GIB)}
+    sure, perhaps = runner._to_come(recipe, schedule.passes)
+    assert sure == {"mix": Needs(memory_bytes=2 * GIB)}
+    assert "tts" not in perhaps
+
+
+def test_what_may_turn_out_to_be_done_need_not_fit(finished: Path, tmp_path: Path) -> None:
+    """Spoken where there are GPUs, read again where there are none: whether there is more to say is not known yet."""
+    run = tmp_path / "run"
+    shutil.copytree(finished / "run", run)
+    (run / "read" / "examples.json").unlink()
+    (run / "quantize" / "manifest.json").unlink()  # it was never finished
+    recipe = load_recipe(write_recipe(tmp_path, workers={"tts": {"memory_gib": 9000}}))
+    schedule = Schedule(recipe, passes_for("quantize"), lambda state, records, outputs: None)
+    sure, perhaps = runner._to_come(recipe, schedule.passes)
+    assert {"read", "quantize"} <= sure.keys()
+    assert perhaps["tts"] == Needs(memory_bytes=9000 * GIB)

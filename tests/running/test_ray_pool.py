@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from itertools import pairwise
@@ -152,14 +153,16 @@ def test_a_least_that_cannot_be_had_stops_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_what_no_node_has_is_said_with_the_sums(
-    options: dict[str, object], needs: Needs, said: str, tmp_path: Path
+    options: dict[str, object], needs: Needs, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pool = pool_of(Simulated(a=Room(8), b=Room(4)))
     with pytest.raises(UserError, match=said.replace(".", r"\.")):
         run_all(pool, orders(recipe_with(tmp_path, **options), "tts", 1, needs=needs))
     with pytest.raises(UserError, match=said.replace(".", r"\.")):
-        pool.check({"score": Needs(cpus=8), "tts": needs})
-    pool.check({"score": Needs(cpus=8), "tts": Needs()})
+        pool.check({"score": Needs(cpus=8), "tts": needs}, {})
+    assert not capsys.readouterr().err
+    pool.check({"score": Needs(cpus=8), "tts": Needs()}, {"tts": needs, "filter": Needs()})
+    assert re.findall(rf"warning: .*{said}.* ends there if tts has something to do", capsys.readouterr().err)
 
 
 def test_a_cluster_that_may_grow_is_asked_to_and_waited_for(tmp_path: Path) -> None:

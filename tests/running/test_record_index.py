@@ -204,6 +204,16 @@ def test_a_run_writes_the_index_of_what_it_did(recipe: Recipe, monkeypatch: pyte
     assert plan(recipe) == without_index(recipe)
 
 
+def test_the_index_of_a_copied_run_is_written_once(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(recipe.run_path, tmp_path / "copy", copy_function=shutil.copy2)
+    copy = load_recipe(tmp_path / "recipe.yaml", run_dir=str(tmp_path / "copy"))
+    passes = [a_pass for a_pass in PASSES if a_pass.key in ("read", *BY_KEY["score"].needs, "score")]
+    run_quietly(copy, passes)  # nothing to do
+    assert not [name for name in opened(copy, monkeypatch) if name.startswith("score/")]
+
+
 def test_few_records_have_none(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record_index, "WORTH", 3)
     write_index(recipe.run_path, "score", ["examples-00001", "examples-00002"])
