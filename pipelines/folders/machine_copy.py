@@ -3,6 +3,7 @@
 <copy>/.url                         where the run lies
 <copy>/<pass>/<unit>.json           records and other JSON, as the store has them; shards too, where a command asked
 <copy>/.listing.json                of each of those files the size and the tag that the store gave it
+<copy>/.records/<pass>.jsonl        this machine's index of a pass's records, as `stat` tells of them here
 <copy>/.kept/<digest>/<file>        shards that units here read or made, checked by their digest; bounded
 <copy>/.staged/, <copy>/.pins/      files that are being written; which shards units at work here have in hand
 """

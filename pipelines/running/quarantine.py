@@ -1,8 +1,8 @@
 """Shards that kill their worker each time: all their rows become rejects, and the run goes on.
 
 That can be done where a step takes a shard of rows and makes one of it: what follows sees a shard without rows, and
-every row is accounted for. The fingerprint is that of the work that was not done, and
-the fact `quarantined` says so: for this run the unit is done, for the next one it is stale.
+every row is accounted for. The fingerprint is that of the work that was not done, and the fact `quarantined` says so:
+for this run the unit is done, for the next one it is stale.
 """
 
 from __future__ import annotations
