@@ -139,6 +139,11 @@ class Outputs:
         """Return the digest of a finished file."""
         return self._of_all()[name]
 
+    def each(self, names: Iterable[str]) -> dict[str, str]:
+        """Return the digests of finished files by name."""
+        known = self._of_all()
+        return {name: known[name] for name in names}
+
     def _of_all(self) -> MutableMapping[str, str]:
         """Return the digests of all finished files."""
         if self._new:
@@ -151,7 +156,7 @@ class Outputs:
 
     def digests(self, names: tuple[str, ...]) -> Mapping[str, str]:
         """Return the digests of finished files by name; of many, one mapping for all units that read the same."""
-        return self._of_many(names)[1] if len(names) > MANY else {name: self.digest(name) for name in names}
+        return self._of_many(names)[1] if len(names) > MANY else self.each(names)
 
     def together(self, names: tuple[str, ...]) -> str:
         """Return one digest of many finished files."""
@@ -159,8 +164,7 @@ class Outputs:
 
     def _of_many(self, names: tuple[str, ...]) -> Shared:
         if self._many is None or self._many[0] is not names:
-            of = self.digest
-            digests = {name: of(name) for name in names}
+            digests = self.each(names)
             self._many = names, digests, together(digests)
         return self._many
 
@@ -227,7 +231,7 @@ class Pass:
         if self.reads_many and len(unit.inputs) > MANY:
             inputs = TOGETHER, outputs.together(unit.inputs)
         else:
-            inputs = "inputs", {name: outputs.digest(name) for name in unit.inputs}
+            inputs = "inputs", outputs.each(unit.inputs)
         return {"unit": unit.name, "args": dict(unit.args), inputs[0]: inputs[1], "outside": dict(unit.outside)}
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
 from pipelines.errors import UserError
 from pipelines.estimate_options import Cluster
 
+_Event = tuple[float, int, str, int, str]  # when, number of the pass, unit, node, part of the unit that is done then
 _WHOLE = "\uffff"  # not a part of a unit: comes behind the parts that end with it
 NEARLY = 1e-9  # shares of CPUs and GPUs are sums of floats
 
@@ -139,8 +140,8 @@ class _Clock:
         self._running = [0] * len(works)
         self._started = [0] * len(works)
         self._needed: dict[tuple[int, str], int] = {}  # units of other passes that a unit of a pass waits for
-        # What waits for a unit: units of the same name, or of a source the shards, and of which passes.
-        self._after: defaultdict[tuple[int, str], defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+        self._after: defaultdict[tuple[int, str], list[tuple[int, str]]] = defaultdict(list)  # what waits for a unit
+        self._parts: defaultdict[str, list[int]] = defaultdict(list)  # passes that wait for a shard that is being read
         self._times = Times()
         for number, work in enumerate(works):
             for other in self._waits[number]:
@@ -151,28 +152,28 @@ class _Clock:
                 there = [(k, unit) for k in links for unit in (name, source) if unit in works[k].units]
                 self._needed[number, name] = len(there)
                 for place in there:
-                    self._after[place][name].append(number)
+                    self._after[place].append((number, name))
 
     def run(self) -> Times:
         now = 0.0
-        busy: list[tuple[float, int, str, int, str]] = []  # when, number of the pass, unit, node, part of the unit
+        busy: list[_Event] = []
         for number in range(len(self._works)):
             self._begin(number, now)
-        while True:
-            for number, unit, start, seconds, node in self._given():
-                parts = [part for part in self._after.get((number, unit), ()) if part != unit]
-                for place, part in enumerate(parts, 1):
-                    heapq.heappush(busy, (now + start + seconds * place / len(parts), number, unit, node, part))
-                heapq.heappush(busy, (now + start + seconds, number, unit, node, _WHOLE))
-            if not busy:
-                break
+        self._give(busy, now)
+        while busy:
             now, number, unit, node, part = heapq.heappop(busy)
             if part != _WHOLE:
-                self._release(part, self._after[number, unit].pop(part), now)
-                continue
-            self._running[number] -= 1
-            self._nodes.give_back(node, self._works[number])
-            self._done(number, unit, now)
+                for other in self._parts.pop(part):
+                    self._release(other, part, now)
+            else:
+                self._done(number, unit, now)
+                ready = self._ready[number]
+                if ready and not any(self._ready[later] for later in self._open if later > number):
+                    self._start(busy, now, number, ready.pop(), node)  # the worker goes on: for others nothing is free
+                    continue
+                self._running[number] -= 1
+                self._nodes.give_back(node, self._works[number])
+            self._give(busy, now)
         if any(self._left):
             stuck = [work.key for work, left in zip(self._works, self._left, strict=True) if left]
             raise AssertionError(f"these wait for each other: {', '.join(stuck)}")
@@ -182,22 +183,28 @@ class _Clock:
         }
         return self._times
 
-    def _given(self) -> Iterator[tuple[int, str, float, float, int]]:
-        """Yield the units that free workers take now, and seconds of start and of work: of the last pass first."""
+    def _give(self, busy: list[_Event], now: float) -> None:
+        """Give free workers the units that they can take now: of the last pass first."""
         for number in self._open:
             work, ready = self._works[number], self._ready[number]
             while ready and self._running[number] < self._room[number]:
                 if (node := self._nodes.take(work)) is None:
                     break
-                unit = ready.pop()
-                seconds = work.units[unit]
-                assert seconds is not None, "what is done is never ready"
-                start = 0.0
+                begins = now
                 if self._running[number] == self._started[number]:
                     self._started[number] += 1
-                    start = work.start
+                    begins += work.start
                 self._running[number] += 1
-                yield number, unit, start, seconds, node
+                self._start(busy, begins, number, ready.pop(), node)
+
+    def _start(self, busy: list[_Event], now: float, number: int, unit: str, node: int) -> None:
+        """Note when a unit that begins now will be done, and each of its parts."""
+        seconds = self._works[number].units[unit]
+        assert seconds is not None, "what is done is never ready"
+        parts = self._parts_of(number, unit)
+        for place, part in enumerate(parts, 1):
+            heapq.heappush(busy, (now + seconds * place / len(parts), number, unit, node, part))
+        heapq.heappush(busy, (now + seconds, number, unit, node, _WHOLE))
 
     def _begin(self, number: int, now: float) -> None:
         """Make ready what a pass can do as soon as all that it waits for is finished."""
@@ -220,17 +227,26 @@ class _Clock:
 
     def _done(self, number: int, unit: str, now: float) -> None:
         self._left[number] -= 1
-        for name, others in self._after.pop((number, unit), {}).items():
-            self._release(name, others, now)
+        for other, name in self._after.pop((number, unit), ()):
+            self._release(other, name, now)
         if not self._left[number]:
             self._finish(number, now)
 
-    def _release(self, name: str, others: list[int], now: float) -> None:
-        """Let passes take the unit of a name if it waits for nothing else."""
-        for other in others:
-            self._needed[other, name] -= 1
-            if not self._needed[other, name] and self._begun[other]:
-                self._take(other, name, now)
+    def _parts_of(self, number: int, unit: str) -> list[str]:
+        """Return the shards of a source that is being read; what waits for them waits for the source no longer."""
+        after = self._after.get((number, unit), ())
+        if not after or after[0][1] == unit:
+            return []
+        del self._after[number, unit]
+        for other, name in after:
+            self._parts[name].append(other)
+        return list(dict.fromkeys(name for _, name in after))
+
+    def _release(self, number: int, name: str, now: float) -> None:
+        """Let a pass take a unit if that waits for nothing else."""
+        self._needed[number, name] -= 1
+        if not self._needed[number, name] and self._begun[number]:
+            self._take(number, name, now)
 
     def _finish(self, number: int, now: float) -> None:
         self._times.ends[self._works[number].key] = now

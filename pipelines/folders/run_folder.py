@@ -127,8 +127,16 @@ class RunFolder:
         """Return a record's files that are not there, or not as long as they were written."""
         if self.copy:
             return [name for name, about in record.files.items() if self.copy.size(name) != about["bytes"]]
-        before = self._before
-        return [name for name, about in record.files.items() if _size(before + name) != about["bytes"]]
+        gone, before, ask = [], self._before, os.stat
+        for name, about in record.files.items():  # of very many each call counts
+            try:
+                found = ask(before + name)
+            except OSError:
+                gone.append(name)
+                continue
+            if found.st_size != about["bytes"] or not stat.S_ISREG(found.st_mode):
+                gone.append(name)
+        return gone
 
     def has(self, record: Record) -> bool:
         """Tell whether a record's files are there, as it says, to the digest where it can be told without reading."""
