@@ -6,6 +6,7 @@ goes on in its place. Where not even the first exchange is kept the chat stays w
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -79,8 +80,12 @@ def _scored(table: pa.Table, exchanges: Mapping[int, int], options: Filter, most
 
 def _run(job: Job) -> Outcome:
     shard = job.unit.name
+    name = f"{FOLDER}/{shard}.parquet"
+    if max(read_table(job.input(), ["exchanges"])["exchanges"].to_pylist(), default=0) <= 1:
+        shutil.copyfile(job.input(), job.staged.path(name))  # no chat: as it would be written again
+        return Outcome(Counts(job.unit.rows, job.unit.rows), {"shards": {shard: job.unit.rows}, "shortened": {}})
     table, reasons = shorten(read_table(job.input()), job.recipe.filter, job.recipe.score.most_tokens)
-    job.staged.table(f"{FOLDER}/{shard}.parquet", table.cast(SCORED_ROW))
+    job.staged.table(name, table.cast(SCORED_ROW))
     facts = {"shards": {shard: table.num_rows}, "shortened": dict(sorted(reasons.items()))}
     return Outcome(Counts(job.unit.rows, table.num_rows), facts)
 

@@ -465,6 +465,20 @@ def test_a_run_of_chats_keeps_its_promises_and_counts_what_it_shortened(chats_ru
     assert "7 chats are interrupted" in speechmill("run", chats_run / "recipe.yaml", "--workers", "0").stdout
 
 
+def test_a_shard_without_chats_goes_on_as_it_is(tmp_path: Path) -> None:
+    lines = [json.dumps({"prompt": f"What is {n} plus one? Write to me@x.org", "answer": "More."}) for n in range(5)]
+    (tmp_path / "singles.jsonl").write_text("\n".join(lines))
+    source = {"name": "own", "path": str(tmp_path / "singles.jsonl"), "license": "MIT"}
+    recipe = write_recipe(tmp_path, sources=[source], filter={"rules": ["length"]}, chats={"failed_turn": "shorten"})
+    assert_done(speechmill("filter", recipe, "--workers", "0"))
+    (scored,) = (tmp_path / "run/score").glob("*.parquet")
+    (shard,) = (tmp_path / "run/filter.shorten").glob("*.parquet")
+    assert shard.read_bytes() == scored.read_bytes()
+    table, reasons = shorten(pq.read_table(scored), RULES, 128)  # which the private address breaks
+    assert table.equals(pq.read_table(shard))
+    assert not reasons
+
+
 def test_a_chat_whose_sound_is_broken_ends_before_it(tmp_path: Path) -> None:
     chats = {"failed_turn": "shorten"}
     mix = {"mixtures": {"all": {"parts": {"two_turn": 100}}}}
