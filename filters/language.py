@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 
 import numpy as np
 import pyarrow.compute as pc
@@ -272,8 +273,10 @@ def _to_look_at(text: str) -> str:
     """Return `text` in small letters if it has none, without phrases if that leaves something to decide by."""
     text = text.lower()[:_MOST_CHARS] if text.isupper() else text
     unquoted = _without_phrases(text)
-    words = _WORD.findall(unquoted)
-    enough = len(words) >= _SHORT_WORDS or any(_KINDS[word.lower()] in _ENGLISH_KINDS for word in words)
+    if unquoted == text:
+        return text
+    words = [found.group() for found in islice(_WORD.finditer(unquoted), _SHORT_WORDS)]
+    enough = len(words) == _SHORT_WORDS or any(_KINDS[word.lower()] in _ENGLISH_KINDS for word in words)
     return unquoted if enough else text
 
 
