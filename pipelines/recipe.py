@@ -224,7 +224,12 @@ class Recipe(Options):
     @property
     def scored_by(self) -> str:
         """The pass whose shards `filter` decides on."""
-        return "filter.shorten" if self.chats.failed_turn == "shorten" else self.rewritten_by
+        return "filter.shorten" if self.shortens_chats else self.rewritten_by
+
+    @property
+    def shortens_chats(self) -> bool:
+        """Whether `filter` may end chats early: by option, and where a source keeps more than one exchange."""
+        return self.chats.failed_turn == "shorten" and any(source.turns != "first" for source in self.sources)
 
     @property
     def rewritten_by(self) -> str:

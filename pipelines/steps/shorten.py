@@ -90,12 +90,8 @@ def _run(job: Job) -> Outcome:
     return Outcome(Counts(job.unit.rows, table.num_rows), facts)
 
 
-def _applies(recipe: Recipe) -> bool:
-    return recipe.chats.failed_turn == "shorten"
-
-
 def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
-    return shard_units(recipe.rewritten_by)(recipe, outputs) if _applies(recipe) else []
+    return shard_units(recipe.rewritten_by)(recipe, outputs) if recipe.shortens_chats else []
 
 
 PASS = Pass(
@@ -107,5 +103,5 @@ PASS = Pass(
     run=_run,
     one_to_one=True,
     follows=lambda recipe: (recipe.rewritten_by,),
-    applies=_applies,
+    applies=lambda recipe: recipe.shortens_chats,
 )

@@ -233,7 +233,7 @@ def _row_ids(run: Run) -> Checks:
 
 def _chats(run: Run) -> Checks:
     recipe = run.recipe
-    if recipe.chats.failed_turn == "shorten":
+    if recipe.shortens_chats:
         yield from _beginnings(run, recipe.rewritten_by, recipe.scored_by)
     yield from _beginnings(run, recipe.kept_by, "quantize")
     for name, path in run.shards("quantize").items():

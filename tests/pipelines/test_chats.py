@@ -468,7 +468,7 @@ def test_a_run_of_chats_keeps_its_promises_and_counts_what_it_shortened(chats_ru
 def test_a_shard_without_chats_goes_on_as_it_is(tmp_path: Path) -> None:
     lines = [json.dumps({"prompt": f"What is {n} plus one? Write to me@x.org", "answer": "More."}) for n in range(5)]
     (tmp_path / "singles.jsonl").write_text("\n".join(lines))
-    source = {"name": "own", "path": str(tmp_path / "singles.jsonl"), "license": "MIT"}
+    source = {"name": "own", "path": str(tmp_path / "singles.jsonl"), "license": "MIT", "turns": "all"}
     recipe = write_recipe(tmp_path, sources=[source], filter={"rules": ["length"]}, chats={"failed_turn": "shorten"})
     assert_done(speechmill("filter", recipe, "--workers", "0"))
     (scored,) = (tmp_path / "run/score").glob("*.parquet")
