@@ -131,28 +131,14 @@ def run(
         schedule = Schedule(recipe, passes, finisher.finish)
         parts = PartsAtWork(folder)
 
-        def order_of(state: PassAtWork, planned: UnitPlan) -> Order:
-            a_pass = state.a_pass
-            size, allowed = hands.size(threads and a_pass.light), a_pass.most_workers(recipe)
-            options = recipe.workers.of(a_pass.key)
-            limits = [limit for limit in (size, allowed, options.max) if limit is not None]
-            return Order(
-                *(recipe, a_pass.key, planned.unit, planned.made_of, hold.token),
-                needs=_needs(recipe, a_pass),
-                least=options.min,
-                most=options.max,
-                workers=min(limits),
-                asks=allowed is not None,
-                priority=ranks[a_pass.key],
-                digests=planned.digests,
-            )
-
         def give_out() -> None:
             for state, planned in schedule.ready():
                 if state.a_pass.in_parts:
                     hold.check()
                     parts.begin(state.a_pass.key, planned)
-                hands.submit(order_of(state, planned), threads and state.a_pass.light)
+                light = threads and state.a_pass.light
+                rank = ranks[state.a_pass.key]
+                hands.submit(_order(recipe, state.a_pass, planned, hold.token, rank, hands.size(light)), light)
             finisher.tell(schedule.passes)
 
         def look() -> None:
@@ -172,6 +158,21 @@ def run(
             schedule.done(order.key, order.unit.name, record)
         end.code = exit_code(Quarantined()) if quarantined(schedule.outputs) else 0
     return schedule.outputs
+
+
+def _order(recipe: Recipe, a_pass: Pass, planned: UnitPlan, token: str, rank: int, size: int) -> Order:
+    """Return the order to do a unit: of the pass of a rank, where so many workers may be at work at once."""
+    options, allowed = recipe.workers.of(a_pass.key), a_pass.most_workers(recipe)
+    return Order(
+        *(recipe, a_pass.key, planned.unit, planned.made_of, token),
+        needs=_needs(recipe, a_pass),
+        least=options.min,
+        most=options.max,
+        workers=min(limit for limit in (size, allowed, options.max) if limit is not None),
+        asks=allowed is not None,
+        priority=rank,
+        digests=planned.digests,
+    )
 
 
 def _needs(recipe: Recipe, a_pass: Pass) -> Needs:
