@@ -24,7 +24,7 @@ BANDS = 14  # recall of pairs of Jaccard 0.8 with 14 bands of 6 hashes: 1 - (1 -
 HASHES_PER_BAND = 6  # and 99.7 % of the pairs that real prompts have above 0.8 (docs/filters.md)
 LEAST_JACCARD = 0.7  # for which 1 - (1 - 0.7**6)**14 = 82 %: below it, too many would be missed
 MOST_IN_BUCKET = 512  # larger buckets are divided by the next band's hash as well
-_BITMAP_WORDS = 16  # 1,024 bits a text, for a bound that spares most comparisons
+_BITMAP_WORDS = 8  # 512 bits a text, for a bound that spares most comparisons
 _VALUE_BITS = np.uint64(8 * SHINGLE_BYTES)
 _VALUES = (np.uint64(1) << _VALUE_BITS) - np.uint64(1)
 _HALF, _LOW_HALF = np.uint64(32), np.uint64(2**32 - 1)  # of 64 bits
@@ -227,32 +227,39 @@ def find_near_duplicates(texts: Sequence[str], bucket: _Rows, row: _Rows, jaccar
     >>> row.tolist(), of.tolist()
     ([1, 3], [0, 2])
     """
-    shares = np.zeros(len(texts), bool)
-    shares[row] = True  # the others resemble nobody
-    mates, row = np.flatnonzero(shares), (np.cumsum(shares) - 1)[row]
+    mates, row = _renumbered(row, len(texts))  # the others resemble nobody
     sketch = _Sketch([texts[mate] for mate in mates.tolist()])
-    n_rows = len(mates)
-    of = np.full(n_rows, -1, np.int64)
-    undecided = np.ones(n_rows, bool)
+    of = np.full(len(mates), -1, np.int64)
+    names = np.arange(len(mates))  # of those that share a bucket still
     while len(row):
+        n_rows = len(names)
         begins = _begins(bucket)
         starts, sizes = np.flatnonzero(begins), _run_lengths(begins)
         heads = row[starts]
-        led = np.bincount(heads, minlength=n_rows)
-        ready = led == np.bincount(row, minlength=n_rows)
+        ready = np.bincount(heads, minlength=n_rows) == np.bincount(row, minlength=n_rows)
         mine = np.repeat(ready[heads], sizes)
         mine[starts] = False
         pairs = np.sort(np.repeat(heads, sizes)[mine] * n_rows + row[mine])
-        pairs = pairs[_begins(pairs)]
-        head, other = np.divmod(pairs, n_rows)
-        similar = sketch.similar(head, other, jaccard)
+        head, other = np.divmod(pairs[_begins(pairs)], n_rows)
+        similar = sketch.similar(names[head], names[other], jaccard)
         head, other = head[similar][::-1], other[similar][::-1]
-        of[other] = head  # the last assignment stays: that of the first head
+        of[names[other]] = names[head]  # the last assignment stays: that of the first head
+        undecided = np.ones(n_rows, bool)
         undecided[other] = False
         undecided[heads[ready[heads]]] = False
         bucket, row = _only(undecided, bucket, row)
+        if len(row) < n_rows:  # a round costs what is left, not what was there
+            left, row = _renumbered(row, n_rows)
+            names = names[left]
     superfluous = np.flatnonzero(of >= 0)
     return mates[superfluous], mates[of[superfluous]]
+
+
+def _renumbered(row: _Rows, n_rows: int) -> tuple[_Rows, _Rows]:
+    """Return the rows there are, of `n_rows`, and for each of `row` its place among them."""
+    there = np.zeros(n_rows, bool)
+    there[row] = True
+    return np.flatnonzero(there), (np.cumsum(there) - 1)[row]
 
 
 def _only(undecided: NDArray[np.bool_], bucket: _Rows, row: _Rows) -> tuple[_Rows, _Rows]:
@@ -273,6 +280,7 @@ class _Sketch:
         self._sizes = np.concatenate([sizes for _, sizes, _ in blocks])
         self._starts = np.cumsum(self._sizes) - self._sizes
         self._bitmap = np.concatenate([bitmap for _, _, bitmap in blocks])
+        self._surplus = self._sizes - np.bitwise_count(self._bitmap).sum(axis=1, dtype=np.int64)  # shingles over bits
 
     def similar(self, a: _Rows, b: _Rows, jaccard: float, block: int = 50_000) -> NDArray[np.bool_]:
         """Tell for each pair of texts whether their Jaccard similarity is at least `jaccard`."""
@@ -285,10 +293,8 @@ class _Sketch:
 
     def _at_most(self, a: _Rows, b: _Rows) -> NDArray[np.float64]:
         """Return an upper bound: a bit that only one text has is a shingle that only it has."""
-        x, y = self._bitmap[a], self._bitmap[b]
-        only_a = np.bitwise_count(x & ~y).sum(axis=1, dtype=np.int64)
-        only_b = np.bitwise_count(y & ~x).sum(axis=1, dtype=np.int64)
-        common = np.minimum(self._sizes[a] - only_a, self._sizes[b] - only_b)
+        shared = np.bitwise_count(self._bitmap[a] & self._bitmap[b]).sum(axis=1, dtype=np.int64)
+        common = shared + np.minimum(self._surplus[a], self._surplus[b])
         return np.asarray(common / (self._sizes[a] + self._sizes[b] - common))
 
     def jaccard(self, a: _Rows, b: _Rows) -> NDArray[np.float64]:
@@ -306,7 +312,7 @@ class _Sketch:
 
 
 def _sets(texts: Sequence[str]) -> tuple[NDArray[np.uint64], _Rows, NDArray[np.uint64]]:
-    """Return the shingles of each text once, sorted; how many they are; a bitmap of 1,024 bits for each."""
+    """Return the shingles of each text once, sorted; how many they are; a bitmap of 512 bits for each."""
     shingles = shingle(texts)
     owner = np.repeat(np.arange(len(texts)), shingles.counts)
     across = np.cumsum(shingles.counts) - shingles.counts  # windows across two texts are left out
@@ -314,7 +320,7 @@ def _sets(texts: Sequence[str]) -> tuple[NDArray[np.uint64], _Rows, NDArray[np.u
     sets = np.sort((owner.astype(np.uint64) << _VALUE_BITS) | values)
     sets = sets[_begins(sets)]
     owner, values = (sets >> _VALUE_BITS).astype(np.int64), sets & _VALUES
-    bit = _mixed(values) >> np.uint64(54)  # 10 bits
+    bit = _mixed(values) >> np.uint64(55)  # 9 bits
     bitmap = np.zeros(len(texts) * _BITMAP_WORDS, np.uint64)
     cell = owner * _BITMAP_WORDS + (bit >> np.uint64(6)).astype(np.int64)
     np.bitwise_or.at(bitmap, cell, np.uint64(1) << (bit & np.uint64(63)))

@@ -168,7 +168,7 @@ class Source(Options):
 class Read(Options):
     """Records of the sources -> rows in shards. Broken records are rejects with their place."""
 
-    rows_per_shard: int = Field(5000, ge=1, description="rows of one unit of work, in noise too")
+    rows_per_shard: int = Field(10_000, ge=1, description="rows of one unit of work, in noise too")
     max_prompt_bytes: int = Field(65536, ge=1, description="a longer user message is a reject")
 
 

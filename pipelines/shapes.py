@@ -27,10 +27,16 @@ class BadRecord(ValueError):
 
 @dataclass(frozen=True)
 class Shape:
-    """How a source's records hold their conversations."""
+    """How a source's records hold their conversations.
 
-    said: str  # for people: what was given or detected
+    Attributes:
+        said: for people, what was given or detected.
+        pair: the columns of prompt and answer, where a record is no more than these.
+    """
+
+    said: str
     convert: Callable[[dict[str, Any]], Messages]
+    pair: tuple[str, str] | None = None
 
 
 def find_shape(source: Source, first: Mapping[str, Any]) -> Shape:
@@ -61,7 +67,8 @@ def find_shape(source: Source, first: Mapping[str, Any]) -> Shape:
         answer = next((column for column in ANSWERS if column in first and column != prompt), None)
     system = source.system
     said = f"{how} {f'{system} + ' if system else ''}{prompt} -> {answer or 'no answer'}"
-    return Shape(said, lambda record: _pair(record, prompt, answer, system))
+    pair = (prompt, answer) if answer and not system else None
+    return Shape(said, lambda record: _pair(record, prompt, answer, system), pair)
 
 
 def _detect(source: Source, first: Mapping[str, Any]) -> str:
@@ -185,6 +192,19 @@ def _check_order(messages: Messages, start: int) -> None:
     body = len(messages) - start
     if not body or (body % 2 and body > 1):
         raise BadRecord("turn_order:the last user message has no answer" if body else "turn_order:no user message")
+
+
+def sound_exchange(prompt: Any, answer: Any, max_prompt_bytes: int) -> Messages | None:
+    """Return a prompt and its answer as the conversation that `checked` would return; None where that needs a look."""
+    if not isinstance(prompt, str) or not prompt or 4 * len(prompt) > max_prompt_bytes:  # a character has four at most
+        return None
+    if prompt.isspace() or "\0" in prompt:
+        return None
+    if answer is None:
+        return [("user", prompt)]
+    if not isinstance(answer, str) or not answer or answer.isspace() or "\0" in answer:
+        return None
+    return [("user", prompt), ("assistant", answer)]
 
 
 EMPTY = {"user": "empty_prompt", "assistant": "empty_answer", "system": "empty_system"}

@@ -13,10 +13,11 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, TypeVar
 
 import orjson
 import pyarrow as pa
@@ -26,6 +27,8 @@ from pipelines.errors import UserError
 from pipelines.options import Source, nearest
 from pipelines.shards import digest_file
 
+_Found = TypeVar("_Found")
+_Read = Callable[[IO[bytes], str], Iterator[_Found]]  # of an open file, and its name in places
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 
 
@@ -42,6 +45,36 @@ class SourceRecord(NamedTuple):
         if self.raw is not None:
             return self.raw.decode("utf-8", "backslashreplace").rstrip("\r\n")
         return json.dumps(self.value, ensure_ascii=True, default=repr)
+
+
+class SourceRows(NamedTuple):
+    """Some rows of a Parquet file: to be taken by columns, and one by one where a row needs a look by itself."""
+
+    place: str  # of the file
+    first: int  # its number there
+    batch: pa.RecordBatch
+
+    def columns(self, names: Sequence[str]) -> list[list[Any]]:
+        """Return some columns' values; nulls where the file has no such column. Raises UserError as `records` does."""
+        there = set(self.batch.schema.names)
+        with _readable(self.place, self.first):
+            return [self.batch.column(n).to_pylist() if n in there else [None] * self.batch.num_rows for n in names]
+
+    def records(self, places: Sequence[int] | None = None) -> list[SourceRecord]:
+        """Return rows as records: all, or those at some places, counted from the first.
+
+        Raises UserError where a value is not what its type says.
+        """
+        places = range(self.batch.num_rows) if places is None else places
+        batch = self.batch if len(places) == self.batch.num_rows else self.batch.take(pa.array(places, pa.int64()))
+        with _readable(self.place, self.first):
+            values = batch.to_pylist()
+        row = f"{self.place}:row "
+        return [SourceRecord(f"{row}{self.first + at}", value) for at, value in zip(places, values, strict=True)]
+
+    def behind(self, place: int) -> SourceRows:
+        """Return the rows from one on."""
+        return SourceRows(self.place, self.first + place, self.batch.slice(place))
 
 
 def source_files(source: Source, root: Path) -> list[Path]:
@@ -104,8 +137,22 @@ def source_digests(source: Source, root: Path, known: dict[str, Any]) -> dict[st
 
 def read_records(source: Source, root: Path, skip: int = 0) -> Iterator[SourceRecord]:
     """Return the records of a source in order, after the first `skip`."""
-    records = _hub_records(source, root) if source.hf is not None else _file_records(source, root)
+    records = _hub_records(source, root) if source.hf is not None else _from_files(source, root, _READERS)
     return islice(records, skip, None)
+
+
+def read_rows(source: Source, root: Path, skip: int = 0) -> Iterator[SourceRows] | None:
+    """Return the rows of a source in order, after the first `skip`; None for one that is not of Parquet files."""
+    if source.hf is not None or {_kind(file) for file in source_files(source, root)} != {".parquet"}:
+        return None
+    return _skipped(_from_files(source, root, {".parquet": _read_row_batches}), skip)
+
+
+def _skipped(batches: Iterator[SourceRows], skip: int) -> Iterator[SourceRows]:
+    for rows in batches:
+        if skip < rows.batch.num_rows:
+            yield rows.behind(skip)
+        skip = max(0, skip - rows.batch.num_rows)
 
 
 def place_of(source: Source, root: Path, index: int) -> str | None:
@@ -140,12 +187,11 @@ def _hub_place(source: Source, index: int) -> str:
     return f"hf:{source.hf}[{source.split}]:row {index}"
 
 
-def _file_records(source: Source, root: Path) -> Iterator[SourceRecord]:
+def _from_files(source: Source, root: Path, readers: Mapping[str, _Read[_Found]]) -> Iterator[_Found]:
     for file in source_files(source, root):
-        read = _READERS[_kind(file)]
         try:
             with _open(file) as opened:
-                yield from read(opened, _name(file, root))
+                yield from readers[_kind(file)](opened, _name(file, root))
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise UserError(f"source {source.name}: {file} is torn: {error}. Fetch the file again.") from error
         except OSError as error:
@@ -246,21 +292,37 @@ def _read_csv(file: IO[bytes], name: str) -> Iterator[SourceRecord]:
         ) from error
 
 
-def _read_parquet(file: IO[bytes], name: str) -> Iterator[SourceRecord]:
-    number, row = 0, f"{name}:row "
+@contextmanager
+def _readable(name: str, row: int) -> Iterator[None]:
+    """Say what is wrong where rows from one on cannot be read as Parquet."""
     try:
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=1000):
-            for value in batch.to_pylist():
-                yield SourceRecord(f"{row}{number}", value)
-                number += 1
+        yield
     except (pa.ArrowException, ValueError, OverflowError) as error:  # also text that is no UTF-8, dates out of range
         raise UserError(
-            f"{name}:row {number}: not readable as Parquet ({error}). "
+            f"{name}:row {row}: not readable as Parquet ({error}). "
             "The file is torn, of another kind, or holds what its types do not allow; fetch or write it again."
         ) from error
 
 
-_READERS: dict[str, Callable[[IO[bytes], str], Iterator[SourceRecord]]] = {
+def _read_row_batches(file: IO[bytes], name: str) -> Iterator[SourceRows]:
+    first = 0
+    with _readable(name, first):
+        batches = pq.ParquetFile(file).iter_batches(batch_size=1000)
+    while True:
+        with _readable(name, first):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield SourceRows(name, first, batch)
+        first += batch.num_rows
+
+
+def _read_parquet(file: IO[bytes], name: str) -> Iterator[SourceRecord]:
+    for rows in _read_row_batches(file, name):
+        yield from rows.records()
+
+
+_READERS: dict[str, _Read[SourceRecord]] = {
     ".jsonl": lambda file, name: _read_jsonl(_lines(file), name),
     ".json": _read_json,
     ".csv": _read_csv,

@@ -19,7 +19,7 @@ from pipelines.shards import digest_json
 from pipelines.steps import BY_KEY
 
 PINNED: dict[str, tuple[int, str]] = {
-    "read": (4, "bdc4db427a23acd5c34aafba6977194d"),
+    "read": (5, "bdc4db427a23acd5c34aafba6977194d"),
     "score": (5, "bd7520ec89aac397a13afa8e212e9bb0"),
     "filter": (3, "4b225637cee9670bfcbd83a018267264"),
     "tts": (3, "352a2c065cce19b5535677fc23406aad"),

@@ -21,7 +21,7 @@ from pipelines.recipe import Recipe
 from pipelines.shards import Counts, Record
 from pipelines.steps import PASSES
 from pipelines.steps.mix import quotas_of
-from pipelines.steps.near_duplicates import ROWS_PER_PART
+from pipelines.steps.near_duplicates import count_parts
 from pipelines.steps.noise_speech import KEPT_AT_LEAST, KEPT_OF
 from pipelines.steps.speech import PART_BYTES
 
@@ -317,7 +317,7 @@ class Walk:
             return {"prompts": 1, "missing": {}, **rates.facts}
         if key == "score.families":
             members = round(rows * rates.facts.get("share", 0.0))
-            return {"rows": members, "parts": -(-members // ROWS_PER_PART)}
+            return {"rows": members, "parts": count_parts(members)}
         if key == "export.layout":
             files = self._dataset()
             return {"files": files, "sections": [1] * len(files)}

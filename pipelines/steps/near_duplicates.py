@@ -27,7 +27,7 @@ from pipelines.rules import NearDuplicateRule, PrivateRule, SpeakableRule
 from pipelines.shards import Counts, read_table
 from pipelines.steps.filter import DUPLICATES, UNIQUE_FILE
 
-ROWS_PER_PART = 200_000  # whose texts and shingles one worker holds: about 1 KB a row
+ROWS_PER_PART = 200_000  # at most, but for larger families: their texts and shingles, 1 KB a row, are held by a worker
 FAMILIES_FILE = "score.families/all.parquet"
 _POSITION = pa.field("position", pa.int64())  # of a row among all rows, in the order of shards
 _BUCKET = pa.schema([("bucket", pa.int64()), _POSITION])
@@ -95,12 +95,23 @@ def _divide(job: Job) -> Outcome:
     of_many = sizes[label] > 1
     before = np.cumsum(np.where(sizes > 1, sizes, 0)) - sizes  # rows of the families before each
     position = np.flatnonzero(of_many)
-    _, part = np.unique(
-        before[label[position]] // ROWS_PER_PART, return_inverse=True
-    )  # a family larger than a part leaves numbers out
+    rows_per_part = max(1, -(-len(position) // max(1, count_parts(len(position)))))
+    _, part = np.unique(before[label[position]] // rows_per_part, return_inverse=True)  # large families leave some out
     job.staged.table(FAMILIES_FILE, pa.table({"position": position, "part": part.astype(np.int32)}))
     largest = int(sizes.max()) if n_rows else 0
     return Outcome(facts={"rows": len(position), "parts": int(part.max()) + 1 if len(part) else 0, "largest": largest})
+
+
+def count_parts(rows: int) -> int:
+    """Return the number of parts of so many rows that share buckets: of several, four or a multiple of that.
+
+    Two or four workers then end together.
+
+    >>> [count_parts(rows) for rows in (0, 1, 200_000, 200_001, 900_000)]
+    [0, 1, 1, 4, 8]
+    """
+    parts = -(-rows // ROWS_PER_PART)
+    return parts if parts <= 1 else -(-parts // 4) * 4
 
 
 @lru_cache(maxsize=1)
@@ -209,7 +220,7 @@ def _units(recipe: Recipe, outputs: Outputs) -> list[Unit]:
     inputs = (UNIQUE_FILE, *(_bucket_file(band) for band in range(BANDS)), *members)
     sources = [source.name for source in recipe.sources]
     return [
-        Unit(f"{part:05d}", inputs, min(facts["rows"], ROWS_PER_PART), {"part": part, "sources": sources})
+        Unit(f"{part:05d}", inputs, -(-facts["rows"] // facts["parts"]), {"part": part, "sources": sources})
         for part in range(facts["parts"])
     ]
 
@@ -248,7 +259,7 @@ BUCKETS = Pass(
     run=_fill_buckets,
     reads_many=True,
 )
-FAMILIES = Pass("score.families", (*SCORED_BY, "score.buckets"), 1, _no_options, _family_units, _divide)
+FAMILIES = Pass("score.families", (*SCORED_BY, "score.buckets"), 2, _no_options, _family_units, _divide)
 MEMBERS = Pass("score.members", (*SCORED_BY, "score.families"), 1, _no_options, _member_units, _gather_members)
 PASS = Pass(
     key="filter.near_duplicates",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,13 @@ from pipelines.options import Source
 from pipelines.parts import read_in_parts, source_units
 from pipelines.recipe import Recipe
 from pipelines.row import MESSAGES, ROW, id_of_texts
-from pipelines.shapes import BadRecord, Messages, Shape, checked, find_shape
+from pipelines.shapes import BadRecord, Messages, Shape, checked, find_shape, sound_exchange
 from pipelines.shards import RowWriter
-from pipelines.sources import SourceRecord, read_records
+from pipelines.sources import SourceRecord, read_records, read_rows
 
 FOLDER = "read"
 LOOK_AT = 200  # records, to find which columns a source has
-ROWS_PER_GROUP = 5000  # of small groups each column costs as much again; `score` holds a whole shard
+ROWS_PER_GROUP = 10_000  # of small groups each column costs as much again; `score` holds a whole shard
 CHARS_PER_GROUP = 2**26  # or so many of text, however few rows these are
 REJECTS_PER_GROUP = 1000  # a rejected record may be of any size
 _Kept = tuple[int, str, Messages, str | None]  # a row: its index, its id, its conversation, why that lost its end
@@ -42,16 +42,31 @@ class _Reader:
     """Goes through a source's texts, as `pipelines.parts.Reader` says."""
 
     def __init__(self, recipe: Recipe, source: Source, position: int, passed: int) -> None:
-        self._recipe, self._source, root = recipe, source, recipe.root_path
+        self._recipe, self._source = recipe, source
         self.position = position  # records read so far, the index of the next
         self.passed = passed  # records that `where` let pass, for `limit`
-        self._records = read_records(source, root, skip=position)
-        self._shape = _first_shape(source, root)
+        self._shape = _first_shape(source, recipe.root_path)
         self.said = self._shape.said if self._shape else "no readable record"
         self._max_prompt_bytes = recipe.read.max_prompt_bytes
         self._limit = math.inf if source.limit is None else source.limit
         self._chooses = bool(source.where or source.where_not)
+        self._records = self._open()
         self._next = next(self._records, None)
+
+    def _open(self) -> Iterator[SourceRecord | Messages]:
+        """Yield the records from the position on; in place of those that are surely sound, their conversations."""
+        source, root, pair = self._source, self._recipe.root_path, self._shape and self._shape.pair
+        as_it_is = not self._chooses and source.turns in ("first", "all")
+        rows = read_rows(source, root, skip=self.position) if pair and as_it_is else None
+        if rows is None or not pair:
+            yield from read_records(source, root, skip=self.position)
+            return
+        for some in rows:
+            pairs = zip(*some.columns(pair), strict=True)
+            found = [sound_exchange(prompt, answer, self._max_prompt_bytes) for prompt, answer in pairs]
+            others = [place for place, messages in enumerate(found) if messages is None]
+            given = iter(some.records(others))
+            yield from (next(given) if messages is None else messages for messages in found)
 
     def more(self) -> bool:
         """Tell whether there is another record to read."""
@@ -74,9 +89,12 @@ class _Reader:
             rows -= len(kept)
         return self.position - first
 
-    def _take(self, record: SourceRecord, writer: RowWriter) -> _Kept | None:
+    def _take(self, record: SourceRecord | Messages, writer: RowWriter) -> _Kept | None:
         """Return the row of a record; None where that was written to the rejected."""
         name = self._source.name
+        if isinstance(record, list):
+            self.passed += 1
+            return self.position, id_of_texts(name, record), record, None
         try:
             messages, cut = self._messages(record)
         except BadRecord as bad:
@@ -160,7 +178,7 @@ def _is_one_of(cell: Any, named: Any) -> bool:
 PASS = Pass(
     key=FOLDER,
     needs=(),
-    version=4,
+    version=5,
     options=lambda recipe: recipe.read.model_dump(mode="json"),
     units=_units,
     run=_run,

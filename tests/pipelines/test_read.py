@@ -207,13 +207,13 @@ def test_a_column_of_system_messages(tmp_path: Path) -> None:
 
 
 def test_rows_are_written_in_large_groups(tmp_path: Path) -> None:
-    write(tmp_path / "x.jsonl", [{"q": f"{i}?"} for i in range(6000)] + [{}] * 5001, "jsonl")
-    step = read(tmp_path, {"name": "x", "path": "x.jsonl", "prompt": "q"}, rows_per_shard=7000)
+    write(tmp_path / "x.jsonl", [{"q": f"{i}?"} for i in range(11_000)] + [{}] * 5001, "jsonl")
+    step = read(tmp_path, {"name": "x", "path": "x.jsonl", "prompt": "q"}, rows_per_shard=12_000)
     groups = {}
     for kind in ("", "rejects"):
         about = pq.read_metadata(step / kind / "x-00000.parquet")
         groups[kind] = [about.row_group(i).num_rows for i in range(about.num_row_groups)]
-    assert groups == {"": [5000, 1000], "rejects": [1000, 1000, 1000, 1000, 1000, 1]}
+    assert groups == {"": [10_000, 1000], "rejects": [1000, 1000, 1000, 1000, 1000, 1]}
 
 
 def test_long_texts_end_a_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,6 +360,35 @@ def test_a_bad_file_is_one_clear_error(name: str, prepare: Any, message: str, tm
     prepare(path)
     with pytest.raises(UserError, match=message):
         read(tmp_path, {"name": "x", "path": name, "prompt": "q", "answer": "a"})
+
+
+ODD = ["What?", "", " ", None, "nul\0", "x" * 30, "é" * 30, "\u2003", "\x1f", "Who?"]
+
+
+@pytest.mark.parametrize("changes", [{}, {"limit": 90}, {"turns": {"exactly": 2}}, {"where_not": {"q": "Who?"}}])
+def test_columns_of_parquet_are_read_as_records_are(
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.steps.read.ROWS_PER_GROUP", 4)
+    pairs = [{"q": prompt, "a": answer, "n": [1]} for prompt in ODD for answer in ODD]
+    found = {}
+    for kind in ("jsonl", "parquet"):
+        folder = tmp_path / kind
+        (folder / "from").mkdir(parents=True)
+        write(folder / "from" / f"1.{kind}", pairs, kind)
+        write(folder / "from" / f"2.{kind}", [{"q": "Alone?"}, {"q": None}], kind)
+        source = {"name": "x", "path": "from", "prompt": "q", "answer": "a", **changes}
+        if "exactly" in str(changes):
+            with pytest.raises(UserError, match="not one of its 102 records can be used"):
+                read(folder, source, rows_per_shard=7, max_prompt_bytes=50)
+        else:
+            read(folder, source, rows_per_shard=7, max_prompt_bytes=50)
+        step = folder / "run" / "read"
+        rejected = [{**row, "raw": "", "place": ""} for row in rows(step, "rejects")]
+        parts = [json.loads(part.read_bytes())["counts"] for part in sorted((step / "parts").glob("*.json"))]
+        found[kind] = rows(step), rejected, parts
+    assert found["jsonl"] == found["parquet"]
+    assert found["jsonl"][1], "some are odd"
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "json", "csv"])

@@ -13,9 +13,11 @@ import pytest
 from rich.console import Console
 
 from pipelines.recipe import load_recipe
+from pipelines.steps import passes_for
 from pipelines.telling.funnel import Funnel
 from pipelines.telling.samples import _turned, print_explained
 from tests.conftest import assert_done, content, recipe_of, speechmill, write_recipe
+from tests.pipelines.in_process import run_quietly
 
 PLAIN = [
     ("What is the capital of Mongolia?", "Ulaanbaatar."),
@@ -151,6 +153,15 @@ def test_a_length_beyond_what_is_scored_is_an_error(tmp_path: Path) -> None:
     assert "raise score.most_tokens" in result.stderr
 
 
+ABOUT = (
+    "Name the lighthouse that is the best known of all",
+    "How would a gardener prune an old apple tree",
+    "Why do violins sound warmer than trumpets",
+    "Describe a market on a rainy morning for somebody who has never seen one",
+)
+SEAS = ("in Europe", "in Europe today", "in all Europe", "by the sea", "by the same sea", "of all time")
+
+
 @pytest.mark.long
 def test_near_duplicates_are_the_same_whatever_the_shards_and_workers(tmp_path: Path) -> None:
     """Rows of examples with planted variants: 1 shard or 9, in this process or on Ray."""
@@ -173,6 +184,28 @@ def test_near_duplicates_are_the_same_whatever_the_shards_and_workers(tmp_path: 
     assert results[0] == results[1] == results[2]
     assert content(tmp_path / "many" / "run") == content(tmp_path / "ray" / "run")
     assert sum(reject.startswith("filter.near_duplicate") for reject in results[0][1].values()) > 15
+
+
+def test_near_duplicates_are_the_same_however_many_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = [f"{about} {sea}?" for about in ABOUT for sea in SEAS]
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps({"prompt": p, "answer": "Yes."}) for p in prompts))
+    results = []
+    for most in (200_000, 5):
+        monkeypatch.setattr("pipelines.steps.near_duplicates.ROWS_PER_PART", most)
+        path = write_recipe(
+            tmp_path / str(most),
+            root=str(tmp_path),
+            sources=[{"name": "rows", "path": "rows.jsonl"}],
+            read={"rows_per_shard": 10},
+            filter={"rules": ["near_duplicate"]},
+        )
+        run_quietly(load_recipe(path), passes_for("filter"))
+        run = tmp_path / str(most) / "run"
+        results.append((kept_prompts(run), rejects(run)))
+        parts = len(list((run / "filter.near_duplicates").glob("0*.json")))
+        assert parts == 1 if most == 200_000 else parts > 1
+    assert results[0] == results[1]
+    assert len(results[0][1]) > len(ABOUT)
 
 
 def test_the_funnel_tells_rules_sources_and_samples(ruled: Path) -> None:
