@@ -15,42 +15,51 @@ _THINGS = (
     r"|phrase|words|sentences|paragraphs|questions|statements|numbers|items|instructions|story"
     r"|quote|abstract"
     r"|scenario|case|facts|function|program|script|recipe|report|message|tweet|lyrics|input"
-    r"|headline|word|prompt)"
+    r"|headline|word|prompt|file|context|post|keywords|expression)"
 )
 _MADE_OF = r"(?:[\w-]{1,20} ){0,2}"  # "the following short French text"
 _SHOWN = (
     r"(?:given|provided|shown|listed|mentioned|described|presented|quoted|written|stated|included"
     r"|attached|pasted)"
 )
-_ACTS = (
-    r"(?:summari[sz]e|translate|paraphrase|rewrite|rephrase|proofread|edit|correct|fix|debug"
-    r"|explain|analy[sz]e"
-    r"|classify|review|complete|shorten|simplify|reword|improve|continue|read|solve|expand|check"
-    r"|finish|refactor)"
+# What is done to a text that is there, so that "summarize it" alone speaks of one; and to texts and other things.
+_TEXT_ACTS = (
+    r"(?:summari[sz]e|translate|paraphrase|rewrite|rephrase|reword|proofread|edit|correct|fix|debug|refactor|explain"
+    r"|analy[sz]e|classify|shorten|simplify|condense|improve|revise|solve|convert)"
 )
-# The next four are searched for in lower case (`_search`), which is far quicker than re.I.
+_ACTS = (
+    rf"(?:{_TEXT_ACTS}|review|complete|continue|read|expand|check|finish|combine|merge|arrange|rearrange|reorder"
+    r"|organi[sz]e|sort|rank|group|categori[sz]e|label|change|transform|turn|compare|describe|interpret|evaluate|examine"
+    r"|critique|punctuate|study|caption|match|count|use)"
+)
+# Patterns are searched for in lower case (`_search`), which is far quicker than re.I.
 _TO_COME = (
     rf"(?:the|these|this) following {_MADE_OF}{_THINGS}|{_THINGS} (?:(?:{_SHOWN} )?below|that follows?)"
     rf"|following {_THINGS}|below {_THINGS}"
 )
+_TIMES = r"(?:minute|hour|day|night|morning|evening|week|weekend|month|season|year|decade|centurie|century|time)"
 # Points forward: what it speaks of must follow, in the same message.
 _AHEAD = re.compile(
-    rf"\b(?:{_TO_COME}"
-    rf"|{_ACTS} (?:me )?(?:this|these|the (?:given|provided|attached)|the following) {_MADE_OF}{_THINGS})\b"
+    rf"\b(?:{_TO_COME}|of the following(?!.{{0,200}}(?:,.{{0,60}},| or )))\b"
+    rf"|\bthe following(?: (?:[\w-]{{1,20}} ){{0,2}}(?!{_TIMES}s?\b)[\w-]{{1,20}})?(?=\W{{0,9}}$)"
 )
-# As much of that as earlier messages of a chat cannot hold: "translate this sentence" may mean one of theirs.
-_STILL_AHEAD = re.compile(rf"\b(?:{_TO_COME})\b")
 # Points back: what it speaks of must stand before it.
 _BACK = re.compile(
     rf"\b(?:(?:the|these|this|that) (?:above|preceding|previous|aforementioned|foregoing)(?:[- ]mentioned)?"
-    rf" {_MADE_OF}{_THINGS}|{_THINGS} (?:{_SHOWN} )?above|above {_THINGS}|{_SHOWN} above|as (?:seen |shown )?above)\b"
+    rf" {_MADE_OF}{_THINGS}|{_THINGS} (?:{_SHOWN} )?above|above {_THINGS}|{_SHOWN} above|as (?:seen |shown )?above"
+    r"|your (?:previous|earlier|above) (?:answer|response|reply|message))\b"
 )
 # Points to a thing that must be somewhere in the prompt.
 _SOURCE = (
     r"(?:according to|based on|refer(?:ring)? to|look(?:ing)? at|described in|shown in|mentioned in|from reading)"
     r" (?:the|this)"
 )
-_GIVEN = r"(?:the|this) (?:given|provided|attached|uploaded|enclosed)"
+_GIVEN = (
+    r"(?:the|this) (?:given|provided|attached|uploaded|enclosed) (?:[\w-]{1,20} )?(?:passage|texts?|paragraphs?|article"
+    r"|excerpt|table|image|picture|photo|figure|graph|chart|diagram|document|file|conversation|dialogue|sentences?"
+    r"|context|information|review|poem|email|snippet|code|code snippet|list|data|tweet|post|headline|statements?|phrase"
+    r"|quote|story|equation|expression|keywords|options|choices)"
+)
 _ATTACHED = r"attached (?:file|image|document|picture|photo|pdf|spreadsheet)"
 _OF_THE = r"(?:of|in|for|from|by) (?:the|this) (?:passage|excerpt|given text)"
 _PART = r"(?:paragraph|line|sentence|lines? \d{1,3}) (?:of|in) the (?:text|passage|article|poem)"
@@ -62,32 +71,83 @@ _WITHIN = (
 _GIVEN_THE = r"given (?:the|this) (?:graph|chart|table|diagram|figure|picture|image|map|passage|excerpt),"
 _SHOWN_THING = (
     r"(?:image|picture|photo|passage|graph|chart|diagram|table|map|paragraph|excerpt|article|essay|poem|text|sentence"
-    r"|code|code snippet|snippet|e-?mail|conversation|dialogue|document)(?! of\b)"
+    r"|code|code snippet|snippet|function|e-?mail|conversation|dialogue|document|news story|tweet)"
+    r"(?! (?:of|on|about)\b)"
 )
-_IN_THIS = rf"(?:in|of|from|about|to|with|does|did|is) this {_SHOWN_THING}"
+_IN_THIS = rf"(?:in|of|from|about|to|with|for|on|by|does|did|is) this {_SHOWN_THING}"
 _IN_THE = r"in the (?:picture|image|photo)\?"
 _DATA = r"(?:data|table|graph|chart|map|text|image|picture|information) (?:provided|shown|given)"
+_ACT_ON_THIS = rf"{_ACTS} (?:me )?(?:this|these|the (?:given|provided|attached)) {_MADE_OF}{_THINGS}"
 _NEAR = re.compile(
     rf"\b(?:{_SOURCE} (?:(?:given|provided|attached) )?(?:passage|text|paragraph|article|excerpt|table|image|picture"
     r"|photo|figure|graph|chart|diagram|document|conversation|dialogue|transcript)\b"
     r"(?! (?:of|by|about|on|from|titled|called)\b)"
-    rf"|{_GIVEN} (?:passage|text|paragraph|article|excerpt|table|image|picture|photo|figure|graph|chart|diagram"
-    r"|document|file|conversation|dialogue|sentence|context|information|review|poem|email|snippet|code|code snippet"
-    r"|list|data)\b"
-    rf"|{_ATTACHED}\b|{_OF_THE}\b(?! (?:of|from|to)\b)|{_PART}\b|{_MARKED}\b|{_IN_BOX}\b|{_WITHIN}\b|{_GIVEN_THE}"
-    rf"|{_IN_THIS}\b|(?:is|are|was|were) [\w ]{{1,30}} {_IN_THE}"
+    rf"|{_GIVEN}\b|{_ATTACHED}\b|{_OF_THE}\b(?! (?:of|from|to)\b)|{_PART}\b|{_MARKED}\b|{_IN_BOX}\b|{_WITHIN}\b"
+    rf"|{_GIVEN_THE}|{_IN_THIS}\b|(?:is|are|was|were) [\w ]{{1,30}} {_IN_THE}|{_ACT_ON_THIS}\b"
     rf"|{_DATA}\b)"
 )
+# The same, named as if it were known which: an order, or a question about it, that says no more of it.
+_TEXTS = (
+    r"(?:sentences?|passages?|texts?|paragraphs?|articles?|excerpts?|poems?|essays?|tweets?|story|stories|snippet"
+    r"|dialogue|statements?|equations?|expressions?|images?|pictures?|photos?|photographs?|graphs?|charts?|diagrams?"
+    r"|code|data|document|headline|quote)"
+)
+_ORDERED = r"(?:^|(?<=[.?!,] )|(?<=please )|(?<=can you )|(?<=could you )|(?<=and )|(?<=then )|(?<=help me ))"
+_NO_MORE = (
+    r"(?=\W{0,9}$|[.,;?!]"
+    r"| (?:into|to|for|so|as|by|using|with|without|and|then|grammatically|correctly|in (?!the\b)"
+    r"|in the [\w ]{0,30}(?:tense|voice|form|person|style|tone|blanks?)\b))"
+)
+_ORDER = rf"{_ORDERED}{_ACTS} (?:me )?(?:the|both) (?:[\w-]{{1,20}} )?{_TEXTS}{_NO_MORE}"
+_ALONE = (
+    rf"^(?:please |can you |could you |help me )?{_TEXT_ACTS} (?:this|it|these)"
+    r"(?: (?:for me|please|(?:in|into|to|as|more|less|so) (?:[\w-]{1,20} ){0,4}[\w-]{1,20})){0,2}(?=\W{0,9}$)"
+)
+_CHOICE = (
+    rf"{_ORDERED}(?:choose|select|pick|mark|tick|circle|identify) the (?:correct|right|best|most \w{{1,20}}|odd|true)"
+    r" (?:answer|option|word|choice|alternative|one|statement|sentence|response)s?"
+    r"(?: out| (?:from|in) the (?:list|options|choices|box))?(?=\W{0,9}$)"
+    r"|^which (?:one )?of these\b(?!.{0,200}(?:,| or ))"
+    r"|^which (?:option|statement|answer|sentence|alternative)s? (?:is|are) [\w ]{1,40}(?=\W{0,9}$)"
+    rf"|{_ORDERED}fill in the (?:blank|gap|missing word)s?\b"
+    rf"|{_ORDERED}answer (?:the|these|this|all)(?: the)? questions?(?=\W{{0,9}}$)"
+)
+_WHERE = r"(?:(?:first|second|third|last|final|entire|whole|original) )?"
+_IN_TEXT = (
+    rf"(?:of|in|from|by|for) the {_WHERE}(?:sentence|text|paragraph|article|image|picture|photo|graph|chart|diagram"
+    r"|poem|essay|tweet|story|snippet|dialogue)(?=\W{0,9}$)"
+    rf"|^(?:is|are|does|do|did) the {_WHERE}(?:sentence|sentences|paragraph|statement)\b(?! of\b)"
+    rf"|in the {_WHERE}(?:sentence|paragraph|poem|article|text)(?=,| (?:is|are|was|were)\b)"
+)
+_UNNAMED = re.compile(rf"(?:\b|^)(?:{_ORDER}|{_ALONE}|{_CHOICE}|{_IN_TEXT})")
+# Where a program is asked for, "the text" is what it is given; how one edits "the text" is asked of any.
+_ANY_TEXT = re.compile(
+    r"^(?:how (?:do|does|can|to|should|would)|why|can i|should i)\b"
+    r"|\b(?:functions?|programs?|scripts?|algorithm|macro|regex|app|python|java|javascript|css|html|sql|excel)\b"
+)
+_GIVEN_INPUT = re.compile(r"(?!.*(?:code|snippet|function|program)).*\bgiven\b", re.I | re.S)
+# A picture, which no words of the prompt can be.
+_PICTURE = r"(?:figure|diagram|image|picture|photo|photograph|graph|chart|map|video|audio|recording|screenshot)"
+_LOOK = r"(?:in|at|to|study|watch|observe)"
+_SEEN = re.compile(
+    rf"\b(?:(?:shown|seen|depicted|illustrated|pictured) in the {_PICTURE}\b(?! of\b)|in the {_PICTURE},"
+    rf"|(?:look at|refer to|study|watch|listen to|observe) the {_PICTURE}\b{_NO_MORE})"
+)
 # A pattern counts beside one of its cues (lower case) only; to look for these first is quick.
-_AHEAD_CUES = ("follow", "below", " this ", " these ", "the given", "the provided", "the attached")
-_BACK_CUES = ("above", "previous", "preceding", "aforementioned", "foregoing")
+_AHEAD_CUES = ("follow", "below")
+_BACK_CUES = ("above", "previous", "preceding", "aforementioned", "foregoing", "your earlier")
 _NEAR_CUES = (
     "according to", "based on", "refer", "look at", "looking at", "described in", "shown in", "mentioned in",
-    "given", "provided", "attached", "uploaded", "enclosed", "from reading", "passage", "paragraph of", "line of",
-    "sentence of", "line ", "lines ", "underlined", "highlighted", "boldfaced", "italicized", "bracketed",
+    "given", "provided", "attached", "uploaded", "enclosed", "from reading", "passage", "excerpt", "paragraph of",
+    "line of", "sentence of", "line ", "lines ", "underlined", "highlighted", "boldfaced", "italicized", "bracketed",
     "circled", "the box", "word bank", "information in", "information from", "data in", "data from", "words in",
-    "words from", "numbers in", "numbers from", "figures in", "figures from", "shown", " this ", "in the picture",
-    "in the image", "in the photo",
+    "words from", "numbers in", "numbers from", "figures in", "figures from", "shown", " this ", " these ",
+    "in the picture", "in the image", "in the photo",
+)  # fmt: skip
+_UNNAMED_CUES = ("the ", "both ", " this", " these", " it", "which ")
+_SEEN_CUES = (
+    "the figure", "the diagram", "the image", "the picture", "the photo", "the graph", "the chart", "the map",
+    "the video", "the audio", "the recording", "the screenshot",
 )  # fmt: skip
 _AFTER = re.compile(r"[:\n\"“‘]\s{0,20}\S|[.?!]['\")]?\s+\w+\W+\w+\W+\w|,\s+['\"“\d]|\s[-–—]\s\w")
 _BEFORE = re.compile(
@@ -137,23 +197,11 @@ def find_missing_context(text: str) -> str | None:
     return first_sign(CONTEXT_LOOKS, text)
 
 
-def _find_ahead(text: str, pattern: re.Pattern[str] = _AHEAD) -> str | None:
-    ahead = _search(pattern, _AHEAD_CUES, text)
+def _find_ahead(text: str) -> str | None:
+    ahead = _search(_AHEAD, _AHEAD_CUES, text, _last_opening(text))
     if ahead and not _AFTER.search(text, ahead.end()) and not _QUOTED.search(text):
         return text[slice(*ahead.span())]
     return None
-
-
-def find_missing_ahead(text: str) -> str | None:
-    """The words in a chat's later message that speak of something to come which does not, else None.
-
-    What stands before it in the chat is there, and so is all that it may point back to.
-
-    >>> find_missing_ahead("Why is the second one in the list above so expensive? Explain this code.")
-    >>> find_missing_ahead("Now summarize the following article")
-    'the following article'
-    """
-    return _find_ahead(text, _STILL_AHEAD)
 
 
 def _find_back(text: str) -> str | None:
@@ -162,42 +210,84 @@ def _find_back(text: str) -> str | None:
 
 
 def _find_near(text: str) -> str | None:
-    near = _search(_NEAR, _NEAR_CUES, text)
-    if near is None or _AFTER.search(text, near.end()) or _BEFORE.search(text, 0, near.start()) or _QUOTED.search(text):
+    near = _search_last(_NEAR, _NEAR_CUES, text)
+    if near is None or _is_there(text, near):
         return None
     words = text[slice(*near.span())]
-    a_thing = f" a {words.split()[-1].lower()} "  # "Write a poem ... in this poem"
-    return None if a_thing in text[: near.start()].lower() else words
+    is_input = _GIVEN_INPUT.match(words) and _ANY_TEXT.search(text.lower(), 0, near.start())
+    return None if is_input else words
 
 
-def _search(pattern: re.Pattern[str], cues: tuple[str, ...], text: str) -> re.Match[str] | None:
-    """The first match of a pattern of lower case; its places are those of `text`."""
-    lowered = text.lower()
-    if not any(cue in lowered for cue in cues):
+def _find_unnamed(text: str) -> str | None:
+    seen = _search(_SEEN, _SEEN_CUES, text)
+    if seen and not _is_named_before(text, seen):
+        return text[slice(*seen.span())]
+    unnamed = _search_last(_UNNAMED, _UNNAMED_CUES, text)
+    if unnamed is None or _is_there(text, unnamed) or _ANY_TEXT.search(text.lower()):
         return None
-    return pattern.search(lowered if text.isascii() else text.translate(_ODD_CASES).lower())
+    return text[slice(*unnamed.span())]
+
+
+def _is_there(text: str, match: re.Match[str]) -> bool:
+    """Whether what the words of `match` speak of may be in `text`: after them, before them, or in quotation marks."""
+    return bool(
+        _AFTER.search(text, match.end())
+        or _BEFORE.search(text, 0, match.start())
+        or _QUOTED.search(text)
+        or _is_named_before(text, match)
+    )
+
+
+def _is_named_before(text: str, match: re.Match[str]) -> bool:
+    """Whether it is the prompt's own: "Write a poem ... in this poem"."""
+    thing = match.group().split()[-1].rstrip(",.?")
+    return re.search(rf"\ban? (?:[\w-]{{1,20}} )?{re.escape(thing)}\b", text[: match.start()].lower()) is not None
+
+
+def _last_opening(text: str) -> int:
+    """Where what the last colon, quotation mark or line break of `text` opens begins: behind it nothing is opened."""
+    end = len(text.rstrip()) - 1
+    return max(text.rfind(mark, 0, end) for mark in ':\n"“‘') + 1
+
+
+def _search_last(pattern: re.Pattern[str], cues: tuple[str, ...], text: str) -> re.Match[str] | None:
+    """The first match behind the last opening, unless enough stands before that to be spoken of."""
+    start = _last_opening(text)
+    return None if start and _BEFORE.search(text, 0, start) else _search(pattern, cues, text, start)
+
+
+def _search(pattern: re.Pattern[str], cues: tuple[str, ...], text: str, start: int = 0) -> re.Match[str] | None:
+    """The first match of a pattern of lower case from `start` on; its places are those of `text`."""
+    lowered = text.lower()
+    if not any(lowered.find(cue, start) >= 0 for cue in cues):
+        return None
+    return pattern.search(lowered if text.isascii() else text.translate(_ODD_CASES).lower(), start)
 
 
 DANGLING_LOOKS = (Look(find_dangling, (loosen(re.compile(_OPENING + r"\s*\Z")),)),)
 
-_STEMS = (
-    _SOURCE, _GIVEN, _ATTACHED, _OF_THE, _PART, _IN_THIS, _IN_THE, _DATA, _MARKED, _IN_BOX, _WITHIN, _GIVEN_THE,
-)  # fmt: skip
-_NEAR_STEM = re.compile("|".join(_STEMS), re.I)
-# What speaks of a thing that does not follow is the end of the prompt, but for one mark and space.
-_AHEAD_STEM = re.compile(
-    rf"(?:follow|below|{_ACTS} (?:me )?(?:this|these|the (?:given|provided|attached)) )"
-    r"[^:\n\"“‘]*(?:\Z|[:\n\"“‘](?:\s*\Z|\s{20}))",
+# After what speaks of a thing that is not there stands no mark that could open it, but for one and space at the end.
+_UNOPENED = r"[^:\n\"“‘]*(?:\Z|[:\n\"“‘](?:\s*\Z|\s{20}))"
+_AHEAD_STEM = re.compile(rf"(?:follow|below){_UNOPENED}", re.I)
+# Of `_GIVEN`, `_IN_THIS` and `_ACT_ON_THIS` what they share; of `_UNNAMED` and `_SEEN` the things, and what is not one.
+_POINTED = rf"(?:this|these|given|provided|attached|uploaded|enclosed) {_MADE_OF}{_THINGS}{_UNOPENED}"
+_NEAR_STEM = re.compile(
+    "|".join((_SOURCE, _ATTACHED, _OF_THE, _PART, _IN_THE, _DATA, _MARKED, _IN_BOX, _WITHIN, _GIVEN_THE, _POINTED)),
+    re.I,
+)
+_UNNAMED_STEM = re.compile(
+    rf"(?:(?:the|both) (?:[\w-]{{1,20}} )?{_TEXTS}|{_ALONE}"
+    r"|(?:choose|select|pick|mark|tick|circle|identify|fill in) the"
+    rf"|answer (?:the|these|this|all)|^which (?:\w{{1,20}} )?(?:of these|is|are)){_UNOPENED}|{_LOOK} the {_PICTURE}",
     re.I,
 )
 CONTEXT_LOOKS = (
     Look(_find_ahead, (loosen(_AHEAD_STEM),)),
     Look(_find_back, (f"(?i){'|'.join(_BACK_CUES)}",)),
     Look(_find_near, (loosen(_NEAR_STEM),)),
+    Look(_find_unnamed, (loosen(_UNNAMED_STEM),)),
 )
 # What is left to look for in a chat's later messages, for each of these looks; nothing for those that point back.
 LATER_LOOKS: dict[Callable[[str], str | None], Callable[[str], str | None]] = {
-    _find_ahead: find_missing_ahead,
-    _find_back: lambda text: None,
-    _find_near: lambda text: None,
+    look: lambda text: None for look in (_find_back, _find_near, _find_unnamed)
 }

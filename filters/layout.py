@@ -26,7 +26,7 @@ _BULLET_LINE = re.compile(
     r"(?m)^[ \t]{0,20}(?:[-*+•‣◦·▪●–—]|\(?\d{1,2}(?:[.):]| [-–])|\(?[a-zA-Z][.)]|[ivx]{1,4}[.)])[ \t]{1,8}\S"
 )
 _INLINE_NUMBER = re.compile(r"(?:^|\s)[(#]?([123])[.)]\s?[^\W\d]")
-_OPTION = re.compile(r"(?:^|[\s(\[,;])(\(?)([A-Ea-e])([).:\]])(?=\s?[\w\"'$-])", re.M)
+_OPTION = re.compile(r"(?:^|[\s(\[,;])(\(?)([A-Ea-e])([).:\]-])(?=\s?[\w\"'$-])", re.M)
 _OPTION_LABEL = re.compile(
     r"(?:^|[.?!\"')\]] )[ \t]{0,8}(?:-|the )?(?:answer |possible )?(?:options|choices|answers)(?: are)?\s?:",
     re.M | re.I,
@@ -113,7 +113,7 @@ def find_options(text: str) -> str | None:
     if match := _OPTION_LABEL.search(text):
         return match.group()
     found = [(letter, sign) for _, letter, sign in _OPTION.findall(text)]
-    for sign, letters in ((")", "AB"), ("]", "AB"), (":", "AB"), (".", "ABC")):
+    for sign, letters in ((")", "AB"), ("]", "AB"), (":", "AB"), (".", "ABC"), ("-", "abc")):
         for wanted in (letters, letters.lower()):
             if _in_order([letter for letter, s in found if s == sign], wanted):
                 return " ".join(letter + sign for letter in wanted)

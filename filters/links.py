@@ -20,7 +20,8 @@ _PATH = re.compile(
     rf"|(?<=\w)/[\w-]{{1,64}}\.{_EXTENSION}\b"  # src/main.py
     r"|\b[A-Za-z]:\\\w|(?<!\S)\\\\\w{2}"  # C:\Users, \\server
 )
-_DOMAIN = re.compile(rf"\.(?<=[\w-]\.){_TOP_LEVEL}\b(?!\.[a-z])(/[\w?#%-])?")
+_SHORTENER = r"(?:be|ly|gl|gg|tv|co|ca|uk|de|fr|nl|eu)"  # youtu.be, bit.ly, amazon.de: with a path only
+_DOMAIN = re.compile(rf"\.(?<=[\w-]\.)(?:{_TOP_LEVEL}\b(?!\.[a-z])(/[\w?#%-])?|{_SHORTENER}(/[\w?#%-]))")
 _DOMAIN_MAX = 80
 _VISIT = ("visit", "visiting", "open", "browse", "site", "website", "page", "link", "from", "at")
 
@@ -46,7 +47,7 @@ def find_url(text: str) -> str | None:
         words = text[max(0, match.start() - _DOMAIN_MAX) : match.start()].split()
         name = words[-1] if words else ""
         visited = len(words) > 1 and words[-2].lower().rstrip(":") in _VISIT
-        if match.group(1) or "." in name.strip("'\"(.") or visited:
+        if match.group(1) or match.group(2) or "." in name.strip("'\"(.") or visited:
             return name + match.group()
     return None
 

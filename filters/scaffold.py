@@ -15,7 +15,7 @@ _NAMES = (
 )
 _LABEL_LINE = re.compile(
     rf"(?mi)^[ \t]{{0,20}}(?:#+ ?)?\*{{0,2}}{_NAMES}(?: ?#?(?:\d{{1,2}}|[a-c]))?\*{{0,2}} ?:(?!\))"
-    r"|^[ \t]{0,20}(?:Question|Exercise|Problem|Task|Q) ?#?\d{1,2} ?[.:)]"
+    r"|^[ \t]{0,20}(?:(?:Question|Exercise|Problem|Task|Q) ?#?\d{1,2} ?[.:)]|Q\.(?= ))"
 )
 _INLINE_LABEL = re.compile(
     r"[.?!:\"')\]] {1,3}(?:Question|Answer|Context|Passage|Input|Output|Premise|Hypothesis"

@@ -11,7 +11,7 @@ _PICTURES = re.compile(
     "\U0001d400-\U0001d7ff\U0001f000-\U0001faff\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 )
 _GREEK = re.compile("[\u0370-\u03ff\u1f00-\u1fff](?<![μµ](?=[mgslFAVWM]))")
-_REPEATED = re.compile(r"[#~@^&%|\\<>]{2,}(?!\w*\+)|={2,}|\*{3,}|-{4,}|\.{8,}|[+]{3,}")
+_REPEATED = re.compile(r"[#~@^&%|\\<>]{2,}(?!\w*\+)|={2,}|\*{3,}|-{4,}|\.{8,}|[+]{3,}|->")
 _ASCII_ART = re.compile(r"(?:[-=~^*_|\\/<>@+#.:;()\[\]{}]\s?){6,}")
 _RARE = re.compile(r"[~^*_=<>|\\@{}\[\]&+#]")
 _MIN_RARE = 4
