@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,8 @@ def joined(texts: Sequence[str], row: NDArray[np.int64], join: Callable[[list[st
     return {at: said[0] if len(said) == 1 else join(said) for at, said in by_row.items()}
 
 
-def column(values: dict[int, Any], n_rows: int, kind: pa.DataType) -> pa.Array:
-    """Return a column with the values of some rows, null for the others."""
+def column(values: Mapping[int, Any], n_rows: int, kind: pa.DataType) -> pa.Array:
+    """Return a column with the values of some rows, which rise, and null for the others."""
+    if len(values) == n_rows:
+        return pa.array(list(values.values()), kind)
     return pa.array([values.get(at) for at in range(n_rows)], kind)
