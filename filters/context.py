@@ -15,7 +15,8 @@ _THINGS = (
     r"|phrase|words|sentences|paragraphs|questions|statements|numbers|items|instructions|story"
     r"|quote|abstract"
     r"|scenario|case|facts|function|program|script|recipe|report|message|tweet|lyrics|input"
-    r"|headline|word|prompt|file|context|post|keywords|expression)"
+    r"|headline|word|prompt|file|context|post|keywords|expression|line|stanza|verse|riddle|puzzle|quotation|clause"
+    r"|comment|complaint|proverb|idiom|shape|argument|proof|statements|scene|joke)"
 )
 _MADE_OF = r"(?:[\w-]{1,20} ){0,2}"  # "the following short French text"
 _SHOWN = (
@@ -32,22 +33,24 @@ _ACTS = (
     r"|organi[sz]e|sort|rank|group|categori[sz]e|label|change|transform|turn|compare|describe|interpret|evaluate|examine"
     r"|critique|punctuate|study|caption|match|count|use)"
 )
+_TIMES = (
+    r"(?:minute|hour|day|night|morning|evening|week|weekend|month|season|year|decade|centurie|century|time|step|stage"
+    r"|chapter)"
+)
 # Patterns are searched for in lower case (`_search`), which is far quicker than re.I.
 _TO_COME = (
-    rf"(?:the|these|this) following {_MADE_OF}{_THINGS}|{_THINGS} (?:(?:{_SHOWN} )?below|that follows?)"
-    rf"|following {_THINGS}|below {_THINGS}"
+    rf"(?:the|these|this) following {_MADE_OF}{_THINGS}|{_THINGS} (?:{_SHOWN} )?below|following {_THINGS}"
+    rf"|below {_THINGS}|{_THINGS} that follows?(?=\W{{0,9}}$| and\b)|the [\w -]{{1,40}} below(?=\W{{0,9}}$)"
+    rf"|(?<!of )the following(?! (?:of|that|he|she|they|we)\b)(?! (?:[\w-]{{1,20}} ){{0,2}}{_TIMES}s?\b)"
+    r"|of the following(?!.{0,200}(?:,.{0,60},| or ))"
 )
-_TIMES = r"(?:minute|hour|day|night|morning|evening|week|weekend|month|season|year|decade|centurie|century|time)"
 # Points forward: what it speaks of must follow, in the same message.
-_AHEAD = re.compile(
-    rf"\b(?:{_TO_COME}|of the following(?!.{{0,200}}(?:,.{{0,60}},| or )))\b"
-    rf"|\bthe following(?: (?:[\w-]{{1,20}} ){{0,2}}(?!{_TIMES}s?\b)[\w-]{{1,20}})?(?=\W{{0,9}}$)"
-)
+_AHEAD = re.compile(rf"\b(?:{_TO_COME})\b")
 # Points back: what it speaks of must stand before it.
 _BACK = re.compile(
     rf"\b(?:(?:the|these|this|that) (?:above|preceding|previous|aforementioned|foregoing)(?:[- ]mentioned)?"
     rf" {_MADE_OF}{_THINGS}|{_THINGS} (?:{_SHOWN} )?above|above {_THINGS}|{_SHOWN} above|as (?:seen |shown )?above"
-    r"|your (?:previous|earlier|above) (?:answer|response|reply|message))\b"
+    r"|(?<=the )[\w-]{1,20} above(?=\W{0,9}$)|your (?:previous|earlier|above) (?:answer|response|reply|message))\b"
 )
 # Points to a thing that must be somewhere in the prompt.
 _SOURCE = (
@@ -55,15 +58,13 @@ _SOURCE = (
     r" (?:the|this)"
 )
 _GIVEN = (
-    r"(?:the|this) (?:given|provided|attached|uploaded|enclosed) (?:[\w-]{1,20} )?(?:passage|texts?|paragraphs?|article"
-    r"|excerpt|table|image|picture|photo|figure|graph|chart|diagram|document|file|conversation|dialogue|sentences?"
-    r"|context|information|review|poem|email|snippet|code|code snippet|list|data|tweet|post|headline|statements?|phrase"
-    r"|quote|story|equation|expression|keywords|options|choices)"
+    r"(?:the|this) (?:(?:given|provided|uploaded) (?!names?\b|situation|circumstances|conditions|services?\b)"
+    rf"(?!{_TIMES}s?\b)[\w-]{{2,20}}|(?:attached|enclosed) {_MADE_OF}{_THINGS})"
 )
-_ATTACHED = r"attached (?:file|image|document|picture|photo|pdf|spreadsheet)"
+_ATTACHED = r"attached (?:file|image|document|picture|photo|pdf|spreadsheet|resume|cv|report|letter|essay)"
 _OF_THE = r"(?:of|in|for|from|by) (?:the|this) (?:passage|excerpt|given text)"
 _PART = r"(?:paragraph|line|sentence|lines? \d{1,3}) (?:of|in) the (?:text|passage|article|poem)"
-_MARKED = r"(?:underlined|highlighted|boldfaced|italicized|bracketed|circled) (?:words?|phrase|parts?|sentence|text)"
+_MARKED = r"the (?:underlined|highlighted|bolded|boldfaced|italicized|bracketed|circled) [\w-]{2,20}"
 _IN_BOX = r"(?:words|terms|numbers|phrases) (?:from|in) the (?:box|boxes|word bank)"
 _WITHIN = (
     r"(?:information|data|words|numbers|figures) (?:in|from) (?:the|this) (?:chart|table|graph|diagram|passage|picture)"
@@ -71,26 +72,28 @@ _WITHIN = (
 _GIVEN_THE = r"given (?:the|this) (?:graph|chart|table|diagram|figure|picture|image|map|passage|excerpt),"
 _SHOWN_THING = (
     r"(?:image|picture|photo|passage|graph|chart|diagram|table|map|paragraph|excerpt|article|essay|poem|text|sentence"
-    r"|code|code snippet|snippet|function|e-?mail|conversation|dialogue|document|news story|tweet)"
-    r"(?! (?:of|on|about)\b)"
+    r"|code|code snippet|snippet|function|e-?mail|conversation|dialogue|document|news story|tweet"
+    r"|line|stanza|verse|riddle|puzzle|quote|quotation|phrase|word|clause|equation|expression|headline|review|comment"
+    r"|complaint|proverb|idiom|shape|argument|proof|scene|joke|problem|question|list)(?! (?:of|on|about)\b)"
 )
-_IN_THIS = rf"(?:in|of|from|about|to|with|for|on|by|does|did|is) this {_SHOWN_THING}"
+_IN_THIS = rf"(?:in|of|from|about|to|with|for|on|by|does|did|is) this (?:[\w-]{{1,20}} )?{_SHOWN_THING}"
 _IN_THE = r"in the (?:picture|image|photo)\?"
 _DATA = r"(?:data|table|graph|chart|map|text|image|picture|information) (?:provided|shown|given)"
-_ACT_ON_THIS = rf"{_ACTS} (?:me )?(?:this|these|the (?:given|provided|attached)) {_MADE_OF}{_THINGS}"
+_THING_GIVEN = rf"{_THINGS} (?:provided|shown|given|listed)(?=\W{{0,9}}$|,)"
+_ACT_ON_THIS = rf"(?:{_ACTS}|make) (?:me )?(?:this|these|the (?:given|provided|attached)) {_MADE_OF}{_THINGS}"
 _NEAR = re.compile(
     rf"\b(?:{_SOURCE} (?:(?:given|provided|attached) )?(?:passage|text|paragraph|article|excerpt|table|image|picture"
     r"|photo|figure|graph|chart|diagram|document|conversation|dialogue|transcript)\b"
     r"(?! (?:of|by|about|on|from|titled|called)\b)"
     rf"|{_GIVEN}\b|{_ATTACHED}\b|{_OF_THE}\b(?! (?:of|from|to)\b)|{_PART}\b|{_MARKED}\b|{_IN_BOX}\b|{_WITHIN}\b"
     rf"|{_GIVEN_THE}|{_IN_THIS}\b|(?:is|are|was|were) [\w ]{{1,30}} {_IN_THE}|{_ACT_ON_THIS}\b"
-    rf"|{_DATA}\b)"
+    rf"|{_DATA}\b|{_THING_GIVEN})"
 )
 # The same, named as if it were known which: an order, or a question about it, that says no more of it.
 _TEXTS = (
     r"(?:sentences?|passages?|texts?|paragraphs?|articles?|excerpts?|poems?|essays?|tweets?|story|stories|snippet"
     r"|dialogue|statements?|equations?|expressions?|images?|pictures?|photos?|photographs?|graphs?|charts?|diagrams?"
-    r"|code|data|document|headline|quote)"
+    r"|code|data|table|list|document|headline|quote|words?|questions?|conversation|lines?|stanza|numbers|phrases?|clause)"
 )
 _ORDERED = r"(?:^|(?<=[.?!,] )|(?<=please )|(?<=can you )|(?<=could you )|(?<=and )|(?<=then )|(?<=help me ))"
 _NO_MORE = (
@@ -107,25 +110,34 @@ _CHOICE = (
     rf"{_ORDERED}(?:choose|select|pick|mark|tick|circle|identify) the (?:correct|right|best|most \w{{1,20}}|odd|true)"
     r" (?:answer|option|word|choice|alternative|one|statement|sentence|response)s?"
     r"(?: out| (?:from|in) the (?:list|options|choices|box))?(?=\W{0,9}$)"
+    rf"|{_ORDERED}(?:choose|select|pick) the (?:sentence|statement|option|answer|word|phrase) (?:that|which)\b"
     r"|^which (?:one )?of these\b(?!.{0,200}(?:,| or ))"
+    r"|which (?:one )?of the (?:sentences|words|statements|options|answers|choices|alternatives|phrases|images)\b"
+    r"(?!.{0,200}(?:,| or ))"
     r"|^which (?:option|statement|answer|sentence|alternative)s? (?:is|are) [\w ]{1,40}(?=\W{0,9}$)"
     rf"|{_ORDERED}fill in the (?:blank|gap|missing word)s?\b"
     rf"|{_ORDERED}answer (?:the|these|this|all)(?: the)? questions?(?=\W{{0,9}}$)"
 )
-_WHERE = r"(?:(?:first|second|third|last|final|entire|whole|original) )?"
+_WHERE = r"(?:(?:first|second|third|last|final|entire|whole|original|two|three) )?"
 _IN_TEXT = (
-    rf"(?:of|in|from|by|for) the {_WHERE}(?:sentence|text|paragraph|article|image|picture|photo|graph|chart|diagram"
-    r"|poem|essay|tweet|story|snippet|dialogue)(?=\W{0,9}$)"
-    rf"|^(?:is|are|does|do|did) the {_WHERE}(?:sentence|sentences|paragraph|statement)\b(?! of\b)"
+    rf"(?:of|in|from|by|for|to|between) the {_WHERE}(?:(?:sentence|text|paragraph|article|image|picture|photo|graph"
+    r"|chart|diagram|poem|essay|tweet|passage)s?|story|snippet|dialogue|code)(?=\W{0,9}$|[.,?!]| and\b)"
+    rf"|^(?:is|are|does|do|did) the {_WHERE}(?:sentence|sentences|paragraph|statement)\b(?! (?:of|for)\b)"
+    rf"|^(?:what )?(?:does|do|did) the {_WHERE}(?:image|picture|photo|graph|chart|diagram|passage|poem|author|narrator)"
+    r" (?:show|say|suggest|mean|imply|describe|depict|tell|represent|express|convey)\b"
+    r"|^what (?:is|are|was) the (?:poem|passage|story|article|text|paragraph) about\b"
+    r"|^(?:what|who|why|which|where|does|is|are)\b[^.]{0,80} the (?:first|second|third|fourth|last|final)"
+    r" (?:paragraph|stanza|verse)\b(?! of\b)"
+    r"|the [\w-]{2,20} (?:shown|pictured|depicted|provided|listed)(?=\W{0,9}$)"
     rf"|in the {_WHERE}(?:sentence|paragraph|poem|article|text)(?=,| (?:is|are|was|were)\b)"
 )
 _UNNAMED = re.compile(rf"(?:\b|^)(?:{_ORDER}|{_ALONE}|{_CHOICE}|{_IN_TEXT})")
-# Where a program is asked for, "the text" is what it is given; how one edits "the text" is asked of any.
-_ANY_TEXT = re.compile(
-    r"^(?:how (?:do|does|can|to|should|would)|why|can i|should i)\b"
-    r"|\b(?:functions?|programs?|scripts?|algorithm|macro|regex|app|python|java|javascript|css|html|sql|excel)\b"
+# Where a program is asked for, "the text" is what it will be given; how one edits "the text" is asked of any.
+_PROGRAM = re.compile(
+    r"\b(?:functions?|programs?|scripts?|algorithm|macro|regex|apps?|api|query|python|java|javascript|css|html|sql|excel)\b"
 )
-_GIVEN_INPUT = re.compile(r"(?!.*(?:code|snippet|function|program)).*\bgiven\b", re.I | re.S)
+_OF_ANY = re.compile(r"(?:how (?:do|does|can|to|should|would)|why|can i|should i)\b")
+_GIVEN_INPUT = re.compile(r"(?!.*(?:code|snippet|function|program|script)).*\b(?:given|provided)\b", re.I | re.S)
 # A picture, which no words of the prompt can be.
 _PICTURE = r"(?:figure|diagram|image|picture|photo|photograph|graph|chart|map|video|audio|recording|screenshot)"
 _LOOK = r"(?:in|at|to|study|watch|observe)"
@@ -139,9 +151,9 @@ _BACK_CUES = ("above", "previous", "preceding", "aforementioned", "foregoing", "
 _NEAR_CUES = (
     "according to", "based on", "refer", "look at", "looking at", "described in", "shown in", "mentioned in",
     "given", "provided", "attached", "uploaded", "enclosed", "from reading", "passage", "excerpt", "paragraph of",
-    "line of", "sentence of", "line ", "lines ", "underlined", "highlighted", "boldfaced", "italicized", "bracketed",
-    "circled", "the box", "word bank", "information in", "information from", "data in", "data from", "words in",
-    "words from", "numbers in", "numbers from", "figures in", "figures from", "shown", " this ", " these ",
+    "line of", "sentence of", "line ", "lines ", "underlined", "highlighted", "bolded", "boldfaced", "italicized",
+    "bracketed", "circled", "the box", "word bank", "information in", "information from", "data in", "data from",
+    "words in", "words from", "numbers in", "numbers from", "figures in", "figures from", "shown", " this ", " these ",
     "in the picture", "in the image", "in the photo",
 )  # fmt: skip
 _UNNAMED_CUES = ("the ", "both ", " this", " these", " it", "which ")
@@ -152,6 +164,7 @@ _SEEN_CUES = (
 _AFTER = re.compile(r"[:\n\"“‘]\s{0,20}\S|[.?!]['\")]?\s+\w+\W+\w+\W+\w|,\s+['\"“\d]|\s[-–—]\s\w")
 _BEFORE = re.compile(
     r"\w+\W+\w+\W+\w+\W+\w.{0,400}[.?!:\n\"”]"
+    r"|\w[\s.!?]*\n"  # a line
     r"|\w\W+\w.{0,400} (?:What|Which|Who|Why|How|Is|Are|Was|Does|Did) ",  # a text without a full stop, and a question
     re.S,
 )
@@ -184,11 +197,15 @@ def find_missing_context(text: str) -> str | None:
     """The words in `text` that speak of something the prompt does not hold, else None.
 
     "The following text" needs a colon, a quotation, a new line or a new sentence after it; "the
-    text above" needs a sentence before it; "according to the passage" needs either.
+    text above" needs a sentence before it; "according to the passage" needs either, and so does "summarize the article"
+    where nothing says which. A picture no words can give: "in the figure," needs nothing to be missing.
 
     >>> find_missing_context("Paraphrase the following sentence: The cat sat on the mat.")
     >>> find_missing_context("Plants need light to grow. What is the topic of the above sentence?")
     >>> find_missing_context("Write a poem where each line in this poem ends in a vowel.")
+    >>> find_missing_context("Summarize the article of the UN charter on self-defence.")
+    >>> find_missing_context("Rewrite the sentence in the passive voice.")
+    'Rewrite the sentence'
     >>> find_missing_context("What is the main idea of the passage above?")
     'passage above'
     >>> find_missing_context("Given the following table, which row is largest?")
@@ -214,7 +231,7 @@ def _find_near(text: str) -> str | None:
     if near is None or _is_there(text, near):
         return None
     words = text[slice(*near.span())]
-    is_input = _GIVEN_INPUT.match(words) and _ANY_TEXT.search(text.lower(), 0, near.start())
+    is_input = _GIVEN_INPUT.match(words) and _PROGRAM.search(text.lower())
     return None if is_input else words
 
 
@@ -223,7 +240,10 @@ def _find_unnamed(text: str) -> str | None:
     if seen and not _is_named_before(text, seen):
         return text[slice(*seen.span())]
     unnamed = _search_last(_UNNAMED, _UNNAMED_CUES, text)
-    if unnamed is None or _is_there(text, unnamed) or _ANY_TEXT.search(text.lower()):
+    if unnamed is None or _is_there(text, unnamed):
+        return None
+    lowered = text.lower()
+    if _OF_ANY.match(lowered) or _PROGRAM.search(lowered):
         return None
     return text[slice(*unnamed.span())]
 
@@ -241,7 +261,8 @@ def _is_there(text: str, match: re.Match[str]) -> bool:
 def _is_named_before(text: str, match: re.Match[str]) -> bool:
     """Whether it is the prompt's own: "Write a poem ... in this poem"."""
     thing = match.group().split()[-1].rstrip(",.?")
-    return re.search(rf"\ban? (?:[\w-]{{1,20}} )?{re.escape(thing)}\b", text[: match.start()].lower()) is not None
+    article = "" if thing.endswith("s") else r"an? (?:[\w-]{1,20} )?"
+    return re.search(rf"\b{article}{re.escape(thing)}\b", text[: match.start()].lower()) is not None
 
 
 def _last_opening(text: str) -> int:
@@ -269,15 +290,24 @@ DANGLING_LOOKS = (Look(find_dangling, (loosen(re.compile(_OPENING + r"\s*\Z")),)
 # After what speaks of a thing that is not there stands no mark that could open it, but for one and space at the end.
 _UNOPENED = r"[^:\n\"“‘]*(?:\Z|[:\n\"“‘](?:\s*\Z|\s{20}))"
 _AHEAD_STEM = re.compile(rf"(?:follow|below){_UNOPENED}", re.I)
-# Of `_GIVEN`, `_IN_THIS` and `_ACT_ON_THIS` what they share; of `_UNNAMED` and `_SEEN` the things, and what is not one.
-_POINTED = rf"(?:this|these|given|provided|attached|uploaded|enclosed) {_MADE_OF}{_THINGS}{_UNOPENED}"
-_NEAR_STEM = re.compile(
-    "|".join((_SOURCE, _ATTACHED, _OF_THE, _PART, _IN_THE, _DATA, _MARKED, _IN_BOX, _WITHIN, _GIVEN_THE, _POINTED)),
-    re.I,
+# What `_GIVEN`, `_IN_THIS` and `_ACT_ON_THIS` share, and the end of `_THING_GIVEN`: short cues are quick ones.
+_WORD = r"(?:[\w-]{1,20} )?"  # "{0,2}" would become "{0,}", which is slow
+_POINTED = (
+    rf"th(?:is|ese|e (?:attached|enclosed)) {_WORD}{_WORD}{_THINGS}{_UNOPENED}"
+    r"|th(?:e|is) (?:given|provided|uploaded) \w"
 )
+_GIVEN_END = r" (?:provided|shown|given|listed)(?:\W{0,9}\Z|,)"
+_STEMS = (
+    _SOURCE, _ATTACHED, _OF_THE, _PART, _IN_THE, _DATA, _MARKED, _IN_BOX, _WITHIN, _GIVEN_THE, _POINTED, _GIVEN_END,
+)  # fmt: skip
+_NEAR_STEM = re.compile("|".join(_STEMS), re.I)
+# Of `_UNNAMED` and `_SEEN` the things, and what is not one.
 _UNNAMED_STEM = re.compile(
     rf"(?:(?:the|both) (?:[\w-]{{1,20}} )?{_TEXTS}|{_ALONE}"
-    r"|(?:choose|select|pick|mark|tick|circle|identify|fill in) the"
+    r"|(?:choose|select|pick|mark|tick|circle|identify|fill in) the|^(?:what )?(?:does|do|did) the"
+    r"|which (?:one )?of the"
+    r"|the (?:first|second|third|fourth|last|final) (?:paragraph|stanza|verse)"
+    r"|(?:shown|pictured|depicted|provided|listed)\W{0,9}$"
     rf"|answer (?:the|these|this|all)|^which (?:\w{{1,20}} )?(?:of these|is|are)){_UNOPENED}|{_LOOK} the {_PICTURE}",
     re.I,
 )

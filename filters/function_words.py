@@ -202,14 +202,8 @@ _FOREIGN = """
     fy: wêr hoefolle wannear wêrom dyn myn wy syn foar oer sûnder tusken mar ûnder gjin kinst kin wol sil skriuw
         fertel oersette moarn hjoed juster yn komst efkes hûn wéi wou wien firwat wéini ech hien sinn hunn gëtt
         gëschter muer haut schreif erziel iwwersetz dëse dës vun iwwer däin mäin
-    sco: aboot afore agin anither athoot atween ayont cam disna dochter fowks gey haein ilka jist juist kirk moose
-        nivver onybody reid shuid speir stane stert thocht thrie toon tuik unco wad warld wean weans wey whilk widna
-        winna ae aff aifter ain ane auld aw awa awbody aye bairn bairns baith bide bides braw cannae canna cauld
-        couldnae dae daein dinnae dinna didnae disnae doon doun fae fash faw frae fower fowk gae gaun gie gied greetin
-        guid haes hame haud havenae hes hoo hou hoose isnae ither itsel kens lass lassie mair maist mak mebbe mither
-        mony muckle nae naebody naethin nane naw oor oot ootside ower richt sae shair shoudnae sic sma syne tae tell't
-        thae thaim thegither thir twa urnae wasnae wee weel wha whae whaur whan whase whit willnae wisnae wrang wrate
-        yer yersel yin yins youse
+    sco: ae aw agin gey reid toon unco weans ain ane auld aye bide bides canna faw haud lass lassie mak sae sic twa wee
+        yer
     eu: zer zein nora noiz nola zergatik zenbat dira ditu dut naiz nire zure idatzi esan kontatu itzuli piztu itzali
         jarri asmatu mesedez orain gaur bihar atzo guztiak baina edo ere gehien onena hau hori buruz bizi jende daukat
         dago daude
@@ -248,6 +242,19 @@ _FOREIGN = """
     mn: yaaj haana hezee yamar nadad
 """
 
+# Scots, and creoles of English: their other words look English, so one of these says as much as three foreign ones.
+_NEIGHBOURS = """
+    sco: aboot afore anither athoot atween ayont disna dochter fowks haein ilka jist juist nivver onybody shuid speir
+        stane stert thocht thrie tuik warld wey whilk widna winna aff aifter awa awbody bairn bairns baith braw cannae
+        cauld couldnae dae daein dinnae dinna didnae disnae doon doun fae fash frae fower fowk gae gaun gie gied
+        greetin guid haes hame havenae hes hoo hou hoose isnae ither itsel kens mair maist mebbe mither mony muckle
+        nae naebody naethin nane naw oor oot ootside ower richt shair shoudnae sma syne tae tell't thae thaim
+        thegither thir urnae wasnae weel wha whae whaur whan whase whit willnae wisnae wrang wrate yersel yin yins
+        youse
+    pcm: abeg wetin wey wahala pikin nko oyibo sef comot shey pesin kain una dey jare
+    jam: weh yuh cyaan gwaan likkle pickney unnu inna pon seh waan mek tek deh nuh haffi cyah yaad
+"""
+
 _WEAK_FOREIGN = """
     ami ang ano aux avant bei buenos cel cha con dei del dem der des det din est eta har hoc hola hou hua hur ist kami
     kara kia kita las les los mai mang mas mis mit nei ova par pas por pour que rele sao seda ser sine som sou soy sur
@@ -256,6 +263,7 @@ _WEAK_FOREIGN = """
 
 
 ENGLISH = frozenset(_ENGLISH.split())
+NEIGHBOURS = frozenset(word for word in _NEIGHBOURS.split() if not word.endswith(":"))
 WEAK_ENGLISH = frozenset(_WEAK_ENGLISH.split())
 _words = frozenset(word for word in _FOREIGN.split() if not word.endswith(":"))
 WEAK_FOREIGN = frozenset(_WEAK_FOREIGN.split()) | {word for word in _words if len(word) <= 2}

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from filters.function_words import ENGLISH, FOREIGN, WEAK_ENGLISH, WEAK_FOREIGN
+from filters.function_words import ENGLISH, FOREIGN, NEIGHBOURS, WEAK_ENGLISH, WEAK_FOREIGN
 from filters.langid_columns import language_probabilities, load_model
 from filters.length import load_ranks
 from filters.screen import arrow_column
@@ -44,6 +44,8 @@ _IN_WORDS = 12
 _PER_SHARE = {"known": 2.9, "tiny": -5.0, "name_in_vocabulary": 1.5}
 _KINDS_COUNTED = (*_PER_WORD, *_PER_SHARE)
 _ONE_OF = {kind: 1 << 8 * place for place, kind in enumerate(_KINDS_COUNTED)} | {"name": 0}  # which says nothing
+_NEIGHBOUR_IS = 3  # foreign words; of three letters or more, so that eight bits hold how many 300 characters are
+_ONE_OF["neighbour"] = _NEIGHBOUR_IS * _ONE_OF["foreign"]
 _PER_LENGTH = -4.3  # times the number of words, twelve at most, in twelve: long prompts should have small words
 _ENGLISH_KINDS = ("english", "weak_english", "known")
 _CERTAIN = 0.999  # four English words for each other word of no English list
@@ -110,6 +112,8 @@ def _kind(word: str) -> str:
         return "weak_english"
     if word in ENGLISH:
         return "english"
+    if word in NEIGHBOURS:
+        return "neighbour"
     if word in FOREIGN or plain in FOREIGN:
         return "foreign"
     if word in WEAK_FOREIGN or plain in WEAK_FOREIGN:
@@ -230,6 +234,7 @@ def _kinds_beside_names(text: str) -> list[int]:
     counts = Counter(kinds)
     if any(capital[1:]) or words[0].isupper():  # else there are no names
         counts = _count_names(words, kinds, capital)
+    counts["foreign"] += _NEIGHBOUR_IS * counts["neighbour"]
     return [counts[kind] for kind in _KINDS_COUNTED]
 
 

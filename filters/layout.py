@@ -25,6 +25,7 @@ _CSV_LINE = re.compile(r"(?m)^[\w.\"'-]{1,60}(?:[,;\t] ?[\w.\"'-]{0,60}){1,30}[,
 _BULLET_LINE = re.compile(
     r"(?m)^[ \t]{0,20}(?:[-*+•‣◦·▪●–—]|\(?\d{1,2}(?:[.):]| [-–])|\(?[a-zA-Z][.)]|[ivx]{1,4}[.)])[ \t]{1,8}\S"
 )
+_INLINE_ROMAN = re.compile(r"(?:^|[\s(])i\) .{1,200}[\s(]ii\) ", re.S)
 _INLINE_NUMBER = re.compile(r"(?:^|\s)[(#]?([123])[.)]\s?[^\W\d]")
 _OPTION = re.compile(r"(?:^|[\s(\[,;])(\(?)([A-Ea-e])([).:\]-])(?=\s?[\w\"'$-])", re.M)
 _OPTION_LABEL = re.compile(
@@ -97,6 +98,8 @@ def find_list(text: str) -> str | None:
     lines = _BULLET_LINE.findall(text)
     if len(lines) > 1:
         return str(lines[0]).strip()
+    if "ii)" in text and _INLINE_ROMAN.search(text):
+        return "i) ii)"
     return "1. 2. 3." if _in_order(_INLINE_NUMBER.findall(text), "123") else None
 
 
@@ -136,5 +139,5 @@ LAYOUT_LOOKS: dict[str, tuple[Look, ...]] = {
     "markup": (Look(find_markup, (loosen(_TAG, _ENTITY, _JSON, _MARKDOWN),)),),
     "table": (Look(find_table, (rf"[|\t]|{loosen(_CSV_LINE, times=2)}|{loosen(_GAP, times=_LINES_OF_TABLE)}",)),),
     "options": (Look(find_options, (f"{loosen(_OPTION_LABEL)}|{loosen(_OPTION, times=2)}",)),),
-    "list": (Look(find_list, (f"{loosen(_BULLET_LINE, times=2)}|{loosen(_INLINE_NUMBER, times=3)}",)),),
+    "list": (Look(find_list, (f"ii\\)|{loosen(_BULLET_LINE, times=2)}|{loosen(_INLINE_NUMBER, times=3)}",)),),
 }

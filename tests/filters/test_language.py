@@ -83,6 +83,19 @@ def test_english_about_another_language_is_english(text: str) -> None:
     assert kept([text]) == 1
 
 
+@pytest.mark.parametrize(
+    ("neighbour", "english"),
+    [
+        ("Abeg tell me one short story wey sweet", "Please tell me one short story that is sweet"),
+        ("Tell me whit ye cannae dae the morn", "Tell me what you cannot do tomorrow"),
+        ("Mek mi laugh wid a funny story nuh", "Make me laugh with a funny story"),
+    ],
+)
+def test_a_word_of_scots_or_a_creole_outweighs_english_ones(neighbour: str, english: str) -> None:
+    assert kept([neighbour]) == 0
+    assert kept([english]) == 1
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.text(max_size=60), max_size=4))
 def test_a_verdict_depends_on_its_own_text_only(texts: list[str]) -> None:

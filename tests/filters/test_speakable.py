@@ -50,6 +50,24 @@ def test_each_kind_is_found_by_its_own_rule(kind: str, n: int) -> None:
     assert found >= n
 
 
+@pytest.mark.parametrize(
+    ("missing", "there"),
+    [
+        ("Translate this sentence into French.", "The cat sat on the mat. Translate this sentence into French."),
+        ("Rewrite the sentence in the passive voice.", "Rewrite the sentence she ate the cake in the passive voice."),
+        ("What is the theme of the poem?", "Write a poem about rain. What is the theme of the poem?"),
+        ("Find the longest of the given words.", "Write a function that finds the longest of the given words."),
+        ("Convert the text to uppercase.", "How do I convert the text to uppercase?"),
+        ("Which of these is a mammal?", "Which of these is a mammal, a shark or a whale?"),
+        ("Rewrite the following in your own words.", "What happened in the following years?"),
+        ("In the figure, what is the angle at A?", "I drew a figure. In the figure, a cat sleeps."),
+    ],
+)
+def test_what_the_prompt_names_is_missing_unless_it_holds_it(missing: str, there: str) -> None:
+    assert kind_of(missing) == "missing_context"
+    assert kind_of(there) is None
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.one_of(st.text(max_size=200), SIGNS))
 def test_any_text_gets_one_well_formed_verdict(text: str) -> None:
