@@ -64,7 +64,10 @@ _GIVEN = (
 _ATTACHED = r"attached (?:file|image|document|picture|photo|pdf|spreadsheet|resume|cv|report|letter|essay)"
 _OF_THE = r"(?:of|in|for|from|by) (?:the|this) (?:passage|excerpt|given text)"
 _PART = r"(?:paragraph|line|sentence|lines? \d{1,3}) (?:of|in) the (?:text|passage|article|poem)"
-_MARKED = r"the (?:underlined|highlighted|bolded|boldfaced|italicized|bracketed|circled) [\w-]{2,20}"
+_MARKED = (
+    r"the (?:(?:underlined|highlighted|bolded|boldfaced|italicized|bracketed|circled) [\w-]{2,20}"
+    r"|(?:words?|phrases?|parts?|text) in (?:bold|italics|brackets|parentheses))"
+)
 _IN_BOX = r"(?:words|terms|numbers|phrases) (?:from|in) the (?:box|boxes|word bank)"
 _WITHIN = (
     r"(?:information|data|words|numbers|figures) (?:in|from) (?:the|this) (?:chart|table|graph|diagram|passage|picture)"
@@ -74,7 +77,7 @@ _SHOWN_THING = (
     r"(?:image|picture|photo|passage|graph|chart|diagram|table|map|paragraph|excerpt|article|essay|poem|text|sentence"
     r"|code|code snippet|snippet|function|e-?mail|conversation|dialogue|document|news story|tweet"
     r"|line|stanza|verse|riddle|puzzle|quote|quotation|phrase|word|clause|equation|expression|headline|review|comment"
-    r"|complaint|proverb|idiom|shape|argument|proof|scene|joke|problem|question|list)(?! (?:of|on|about)\b)"
+    r"|complaint|proverb|idiom|shape|argument|proof|scene|joke|problem|question)(?! (?:of|on|about)\b)"
 )
 _IN_THIS = rf"(?:in|of|from|about|to|with|for|on|by|does|did|is) this (?:[\w-]{{1,20}} )?{_SHOWN_THING}"
 _IN_THE = r"in the (?:picture|image|photo)\?"
@@ -152,8 +155,9 @@ _NEAR_CUES = (
     "according to", "based on", "refer", "look at", "looking at", "described in", "shown in", "mentioned in",
     "given", "provided", "attached", "uploaded", "enclosed", "from reading", "passage", "excerpt", "paragraph of",
     "line of", "sentence of", "line ", "lines ", "underlined", "highlighted", "bolded", "boldfaced", "italicized",
-    "bracketed", "circled", "the box", "word bank", "information in", "information from", "data in", "data from",
-    "words in", "words from", "numbers in", "numbers from", "figures in", "figures from", "shown", " this ", " these ",
+    "in bold", "in italics", "in brackets", "in parentheses", "bracketed", "circled", "the box", "word bank",
+    "information in", "information from", "data in", "data from", "words in", "words from", "numbers in",
+    "numbers from", "figures in", "figures from", "shown", " this ", " these ",
     "in the picture", "in the image", "in the photo",
 )  # fmt: skip
 _UNNAMED_CUES = ("the ", "both ", " this", " these", " it", "which ")
@@ -164,7 +168,7 @@ _SEEN_CUES = (
 _AFTER = re.compile(r"[:\n\"“‘]\s{0,20}\S|[.?!]['\")]?\s+\w+\W+\w+\W+\w|,\s+['\"“\d]|\s[-–—]\s\w")
 _BEFORE = re.compile(
     r"\w+\W+\w+\W+\w+\W+\w.{0,400}[.?!:\n\"”]"
-    r"|\w[\s.!?]*\n"  # a line
+    r"|\w[^\w\n]{0,9}\n"  # a line
     r"|\w\W+\w.{0,400} (?:What|Which|Who|Why|How|Is|Are|Was|Does|Did) ",  # a text without a full stop, and a question
     re.S,
 )
