@@ -20,7 +20,7 @@ from pipelines.steps import BY_KEY
 
 PINNED: dict[str, tuple[int, str]] = {
     "read": (5, "bdc4db427a23acd5c34aafba6977194d"),
-    "score": (5, "bd7520ec89aac397a13afa8e212e9bb0"),
+    "score": (6, "bd7520ec89aac397a13afa8e212e9bb0"),
     "filter": (3, "4b225637cee9670bfcbd83a018267264"),
     "tts": (3, "352a2c065cce19b5535677fc23406aad"),
     "noise": (3, "693d243a07753702e9579afca85675f1"),

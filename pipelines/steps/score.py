@@ -156,7 +156,7 @@ def _options(recipe: Recipe) -> dict[str, object]:
 PASS = Pass(
     key="score",
     needs=("read",),
-    version=5,
+    version=6,
     options=_options,
     units=shard_units("read"),
     run=_run,
