@@ -55,10 +55,14 @@ class SourceRows(NamedTuple):
     batch: pa.RecordBatch
 
     def columns(self, names: Sequence[str]) -> list[list[Any]]:
-        """Return some columns' values; nulls where the file has no such column. Raises UserError as `records` does."""
-        there = set(self.batch.schema.names)
+        """Return some columns' values, as `records` does: of two of a name the last, nulls where there is none.
+
+        Raises UserError likewise.
+        """
+        nulls = [[None] * self.batch.num_rows]
         with _readable(self.place, self.first):
-            return [self.batch.column(n).to_pylist() if n in there else [None] * self.batch.num_rows for n in names]
+            found = [map(self.batch.column, self.batch.schema.get_all_field_indices(name)) for name in names]
+            return [[*nulls, *(column.to_pylist() for column in columns)][-1] for columns in found]
 
     def records(self, places: Sequence[int] | None = None) -> list[SourceRecord]:
         """Return rows as records: all, or those at some places, counted from the first.

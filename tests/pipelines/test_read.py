@@ -362,6 +362,13 @@ def test_a_bad_file_is_one_clear_error(name: str, prepare: Any, message: str, tm
         read(tmp_path, {"name": "x", "path": name, "prompt": "q", "answer": "a"})
 
 
+def test_of_two_parquet_columns_of_a_name_the_last_is_read(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([pa.array([text]) for text in ("Who?", "I.", "You.")], names=["q", "a", "a"])
+    pq.write_table(table, tmp_path / "x.parquet")
+    found = rows(read(tmp_path, {"name": "x", "path": "x.parquet", "prompt": "q", "answer": "a"}))
+    assert [[message["content"] for message in row["messages"]] for row in found] == [["Who?", "You."]]
+
+
 ODD = ["What?", "", " ", None, "nul\0", "x" * 30, "é" * 30, "\u2003", "\x1f", "Who?"]
 
 
