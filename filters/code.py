@@ -58,7 +58,7 @@ _SIGNATURE_LINE = re.compile(r"(?m)^[ \t]{0,20}[\w.]{2,60}\([\w, *='\"]{1,120}\)
 _ASSIGNMENT_LINE = re.compile(r"(?m)^[ \t]{0,20}[A-Za-z_]\w{0,40} ?= ?\S.{0,200}(?:\n|\Z)")
 _CONSTANT = re.compile(r"\b[A-Z]{2,30}_[A-Z][A-Z_]{1,30}\b")
 _SNAKE = re.compile(r"(?<![\w.])[a-zA-Z]\w{0,40}_\w{1,40}\b")
-_BLANK = re.compile(r"_{2,}|\[[A-Z][A-Za-z _]{0,30}\]|\{{1,2}[a-z_]{1,30}\}{1,2}")
+_BLANK = re.compile(r"_{2,}|<\|\w{1,30}\|>|\[[A-Z][A-Za-z _]{0,30}\]|\{{1,2}[a-z_]{1,30}\}{1,2}")
 _CODE_SIGN = re.compile(r"[{}\[\]<>;=\\|&^~$_]")
 _MIN_SIGNS = 5
 _SIGN_SHARE = 0.08

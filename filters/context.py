@@ -16,7 +16,7 @@ _THINGS = (
     r"|quote|abstract"
     r"|scenario|case|facts|function|program|script|recipe|report|message|tweet|lyrics|input"
     r"|headline|word|prompt|file|context|post|keywords|expression|line|stanza|verse|riddle|puzzle|quotation|clause"
-    r"|comment|complaint|proverb|idiom|shape|argument|proof|statements|scene|joke)"
+    r"|comment|complaint|proverb|idiom|shape|argument|proof|statements|scene|joke|meme|cartoon|screenshot|video|clip)"
 )
 _MADE_OF = r"(?:[\w-]{1,20} ){0,2}"  # "the following short French text"
 _SHOWN = (
@@ -50,6 +50,7 @@ _AHEAD = re.compile(rf"\b(?:{_TO_COME})\b")
 _BACK = re.compile(
     rf"\b(?:(?:the|these|this|that) (?:above|preceding|previous|aforementioned|foregoing)(?:[- ]mentioned)?"
     rf" {_MADE_OF}{_THINGS}|{_THINGS} (?:{_SHOWN} )?above|above {_THINGS}|{_SHOWN} above|as (?:seen |shown )?above"
+    r"|(?<!in )the above(?=\W{0,9}$|[,.?!]| (?:is|are|was|were|would|does|do|in|into|to|for|as)\b)"
     r"|(?<=the )[\w-]{1,20} above(?=\W{0,9}$)|your (?:previous|earlier|above) (?:answer|response|reply|message))\b"
 )
 # Points to a thing that must be somewhere in the prompt.
@@ -61,18 +62,26 @@ _GIVEN = (
     r"(?:the|this) (?:(?:given|provided|uploaded) (?!names?\b|situation|circumstances|conditions|services?\b)"
     rf"(?!{_TIMES}s?\b)[\w-]{{2,20}}|(?:attached|enclosed) {_MADE_OF}{_THINGS})"
 )
-_ATTACHED = r"attached (?:file|image|document|picture|photo|pdf|spreadsheet|resume|cv|report|letter|essay)"
+_ATTACHED = r"attached (?:file|image|document|picture|photo|pdf|spreadsheet|resume|cv|report|letter|essay|here)"
 _OF_THE = r"(?:of|in|for|from|by) (?:the|this) (?:passage|excerpt|given text)"
-_PART = r"(?:paragraph|line|sentence|lines? \d{1,3}) (?:of|in) the (?:text|passage|article|poem)"
+_PART = (
+    r"(?:(?:paragraph|line|sentence|lines? \d{1,3}) (?:of|in) the (?:text|passage|article|poem)"
+    r"|(?:does|do|did) lines? \d{1,3}(?: (?:to|and) \d{1,3})? (?:do|mean|say|return|print|suggest)"
+    r"|(?:answers? (?:to|for)|answer|solve|explain) (?:question|problem|exercise) \d{1,2}(?=\W{0,9}$|[,.?!]))"
+)
 _MARKED = (
     r"the (?:(?:underlined|highlighted|bolded|boldfaced|italicized|bracketed|circled) [\w-]{2,20}"
-    r"|(?:words?|phrases?|parts?|text) in (?:bold|italics|brackets|parentheses))"
+    r"|(?:words?|phrases?|parts?|text) in (?:bold|italics|brackets|parentheses)"
+    r"|(?:parts?|point|area|structure|organ|region|angle) (?:labell?ed|marked) ['\"]?[a-z1-9](?![\w-]))"
 )
 _IN_BOX = r"(?:words|terms|numbers|phrases) (?:from|in) the (?:box|boxes|word bank)"
 _WITHIN = (
     r"(?:information|data|words|numbers|figures) (?:in|from) (?:the|this) (?:chart|table|graph|diagram|passage|picture)"
 )
-_GIVEN_THE = r"given (?:the|this) (?:graph|chart|table|diagram|figure|picture|image|map|passage|excerpt),"
+_GIVEN_THE = (
+    r"given (?:the|this) (?:graph|chart|table|diagram|figure|picture|image|map|passage|excerpt|paragraph|text|article"
+    r"|sentences?|story|dialogue|document|code),"
+)
 _SHOWN_THING = (
     r"(?:image|picture|photo|passage|graph|chart|diagram|table|map|paragraph|excerpt|article|essay|poem|text|sentence"
     r"|code|code snippet|snippet|function|e-?mail|conversation|dialogue|document|news story|tweet"
@@ -80,6 +89,7 @@ _SHOWN_THING = (
     r"|complaint|proverb|idiom|shape|argument|proof|scene|joke|problem|question)(?! (?:of|on|about)\b)"
 )
 _IN_THIS = rf"(?:in|of|from|about|to|with|for|on|by|does|did|is) this (?:[\w-]{{1,20}} )?{_SHOWN_THING}"
+_OUTPUT = r"output of (?:this|the) (?:program|code|script|function|snippet|query|loop)"
 _IN_THE = r"in the (?:picture|image|photo)\?"
 _DATA = r"(?:data|table|graph|chart|map|text|image|picture|information) (?:provided|shown|given)"
 _THING_GIVEN = rf"{_THINGS} (?:provided|shown|given|listed)(?=\W{{0,9}}$|,)"
@@ -90,7 +100,7 @@ _NEAR = re.compile(
     r"(?! (?:of|by|about|on|from|titled|called)\b)"
     rf"|{_GIVEN}\b|{_ATTACHED}\b|{_OF_THE}\b(?! (?:of|from|to)\b)|{_PART}\b|{_MARKED}\b|{_IN_BOX}\b|{_WITHIN}\b"
     rf"|{_GIVEN_THE}|{_IN_THIS}\b|(?:is|are|was|were) [\w ]{{1,30}} {_IN_THE}|{_ACT_ON_THIS}\b"
-    rf"|{_DATA}\b|{_THING_GIVEN})"
+    rf"|{_DATA}\b|{_THING_GIVEN}|what (?:is|would be|will be) the {_OUTPUT}\b)"
 )
 # The same, named as if it were known which: an order, or a question about it, that says no more of it.
 _TEXTS = (
@@ -112,14 +122,15 @@ _ALONE = (
 _CHOICE = (
     rf"{_ORDERED}(?:choose|select|pick|mark|tick|circle|identify) the (?:correct|right|best|most \w{{1,20}}|odd|true)"
     r" (?:answer|option|word|choice|alternative|one|statement|sentence|response)s?"
-    r"(?: out| (?:from|in) the (?:list|options|choices|box))?(?=\W{0,9}$)"
+    r"(?: out)?(?: (?:from|in) the (?:list|options|choices|box))?(?=\W{0,9}$)"
     rf"|{_ORDERED}(?:choose|select|pick) the (?:sentence|statement|option|answer|word|phrase) (?:that|which)\b"
     r"|^which (?:one )?of these\b(?!.{0,200}(?:,| or ))"
     r"|which (?:one )?of the (?:sentences|words|statements|options|answers|choices|alternatives|phrases|images)\b"
     r"(?!.{0,200}(?:,| or ))"
     r"|^which (?:option|statement|answer|sentence|alternative)s? (?:is|are) [\w ]{1,40}(?=\W{0,9}$)"
     rf"|{_ORDERED}fill in the (?:blank|gap|missing word)s?\b"
-    rf"|{_ORDERED}answer (?:the|these|this|all)(?: the)? questions?(?=\W{{0,9}}$)"
+    rf"|{_ORDERED}answer (?:the|these|this|all)(?: the)? questions?(?: (?:based on|using|from) the [a-z]{{1,20}})?"
+    r"(?=\W{0,9}$)"
 )
 _WHERE = r"(?:(?:first|second|third|last|final|entire|whole|original|two|three) )?"
 _IN_TEXT = (
@@ -133,6 +144,7 @@ _IN_TEXT = (
     r" (?:paragraph|stanza|verse)\b(?! of\b)"
     r"|the [\w-]{2,20} (?:shown|pictured|depicted|provided|listed)(?=\W{0,9}$)"
     rf"|in the {_WHERE}(?:sentence|paragraph|poem|article|text)(?=,| (?:is|are|was|were)\b)"
+    r"|^(?:based on|according to|from) the context(?=\W{0,9}$|,)"
 )
 _UNNAMED = re.compile(rf"(?:\b|^)(?:{_ORDER}|{_ALONE}|{_CHOICE}|{_IN_TEXT})")
 # Where a program is asked for, "the text" is what it will be given; how one edits "the text" is asked of any.
@@ -144,9 +156,13 @@ _GIVEN_INPUT = re.compile(r"(?!.*(?:code|snippet|function|program|script)).*\b(?
 # A picture, which no words of the prompt can be.
 _PICTURE = r"(?:figure|diagram|image|picture|photo|photograph|graph|chart|map|video|audio|recording|screenshot)"
 _LOOK = r"(?:in|at|to|study|watch|observe)"
+_PERSON = r"(?:m[ae]n|wom[ae]n|boys?|girls?|person|people|guy|lady|child|children|kids?|dog|cat|animal|bird)"
 _SEEN = re.compile(
     rf"\b(?:(?:shown|seen|depicted|illustrated|pictured) in the {_PICTURE}\b(?! of\b)|in the {_PICTURE},"
-    rf"|(?:look at|refer to|study|watch|listen to|observe) the {_PICTURE}\b{_NO_MORE})"
+    rf"|(?:look at|refer to|study|watch|listen to|observe) the {_PICTURE}\b{_NO_MORE}"
+    rf"|the {_PERSON} in the (?:picture|image|photo|photograph|video)"
+    r"(?=(?: [\w']{1,20})?\W{0,9}$|[.,?!]| (?:is|are|was|were|do|does|did|doing|wearing|holding|looking|feel|say)\b)"
+    r"|(?:^|(?<=[.!?] ))the (?:diagram|figure) (?:shows|depicts|illustrates)\b)"
 )
 # A pattern counts beside one of its cues (lower case) only; to look for these first is quick.
 _AHEAD_CUES = ("follow", "below")
@@ -158,7 +174,8 @@ _NEAR_CUES = (
     "in bold", "in italics", "in brackets", "in parentheses", "bracketed", "circled", "the box", "word bank",
     "information in", "information from", "data in", "data from", "words in", "words from", "numbers in",
     "numbers from", "figures in", "figures from", "shown", " this ", " these ",
-    "in the picture", "in the image", "in the photo",
+    "in the picture", "in the image", "in the photo", "question ", "problem ", "exercise ", "output of",
+    "labelled ", "labeled ", "marked ",
 )  # fmt: skip
 _UNNAMED_CUES = ("the ", "both ", " this", " these", " it", "which ")
 _SEEN_CUES = (
@@ -303,6 +320,7 @@ _POINTED = (
 _GIVEN_END = r" (?:provided|shown|given|listed)(?:\W{0,9}\Z|,)"
 _STEMS = (
     _SOURCE, _ATTACHED, _OF_THE, _PART, _IN_THE, _DATA, _MARKED, _IN_BOX, _WITHIN, _GIVEN_THE, _POINTED, _GIVEN_END,
+    _OUTPUT,
 )  # fmt: skip
 _NEAR_STEM = re.compile("|".join(_STEMS), re.I)
 # Of `_UNNAMED` and `_SEEN` the things, and what is not one.
@@ -312,7 +330,8 @@ _UNNAMED_STEM = re.compile(
     r"|which (?:one )?of the"
     r"|the (?:first|second|third|fourth|last|final) (?:paragraph|stanza|verse)"
     r"|(?:shown|pictured|depicted|provided|listed)\W{0,9}$"
-    rf"|answer (?:the|these|this|all)|^which (?:\w{{1,20}} )?(?:of these|is|are)){_UNOPENED}|{_LOOK} the {_PICTURE}",
+    rf"|answer (?:the|these|this|all)|^which (?:\w{{1,20}} )?(?:of these|is|are)|the context){_UNOPENED}"
+    rf"|{_LOOK} the {_PICTURE}|the (?:diagram|figure) (?:shows|depicts|illustrates)",
     re.I,
 )
 CONTEXT_LOOKS = (

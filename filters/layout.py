@@ -20,6 +20,7 @@ _MARKDOWN = re.compile(
     r"|(?m:^[ \t]{0,8}(?:={3,}|-{3,}|\*{3,}|~{3,})[ \t]{0,8}$)|\[\d{1,3}\](?!\w)|(?m:^> \S)"
 )
 _JSON = re.compile(r"\{\s{0,20}\"[^\"\n]{1,60}\"\s?:|\"\w{1,60}\"\s?:\s?[\"\[{\d]")
+_ROLE_TAG = re.compile(r"<\|\w{1,30}\|>")
 _TABLE_RULE = re.compile(r"(?m)^[ \t]{0,8}\|?[ :]{0,3}-{3,}[ :]{0,3}[|+]")
 _CSV_LINE = re.compile(r"(?m)^[\w.\"'-]{1,60}(?:[,;\t] ?[\w.\"'-]{0,60}){1,30}[,;]?[ \t]{0,8}$")
 _BULLET_LINE = re.compile(
@@ -64,6 +65,7 @@ def find_table(text: str) -> str | None:
     '| a | b |'
     """
     if "|" in text:
+        text = _ROLE_TAG.sub("", text)  # a scaffold's, not a cell's
         piped = [line for line in text.splitlines() if line.count("|") > 1]
         if len(piped) > 1 or any(line.count("|") > 2 for line in piped):
             return piped[0]

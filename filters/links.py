@@ -18,6 +18,7 @@ _PATH = re.compile(
     r"|(?<![\w.])\.{1,2}/[\w.-]"  # ./run, ../data
     r"|(?<![\w/.:)])~/\.?\w"  # ~/.bashrc
     rf"|(?<=\w)/[\w-]{{1,64}}\.{_EXTENSION}\b"  # src/main.py
+    r"|\b(?:src|dist|node_modules)/\w|\b(?:folder|directory|path|repo) [a-z]\w{0,40}/[a-z]\w{0,40}/[a-z]"
     r"|\b[A-Za-z]:[\\/]\w|(?<!\S)\\\\\w{2}"  # C:\Users, \\server
 )
 _SHORTENER = r"(?:be|ly|gl|gg|tv|co|ca|uk|de|fr|nl|eu)"  # youtu.be, bit.ly, amazon.de: with a path only

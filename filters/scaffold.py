@@ -29,8 +29,9 @@ _FILL_IN = re.compile(
     r"|\{{1,2}[A-Za-z][\w .-]{0,40}\}{1,2}"
     r"|<(?:insert |your |the )?[A-Za-z][A-Za-z_ -]{1,30}>|\[ ?(?:\.\.\.|…)? ?\]|\((?:insert"
     r"|blank|fill in)\b[^)\n]{0,40}\)"
-    r"|\b(?:X{3,}|x{3,})\b|\b(?:INSERT|YOUR)_[A-Z]"
+    r"|\b(?:X{3,}|x{3,})\b|\b(?:INSERT|YOUR)_[A-Z]|(?<=\w )(?:\.{5,}|…{2,})(?=[\s,;?!])|<\|[a-z_]{1,20}\|>"
 )
+_LONE_BLANK = re.compile(r"(?:^|\s)_(?=[\s.,;?!]|$)(?! (?:key|sign|symbol|character|mean)\b)")
 _LINE_OF_EXAM = re.compile(r"(?m)^[ \t]{0,20}(?:FINAL EXAM|EXAM|QUIZ)\b")
 
 
@@ -46,6 +47,8 @@ def find_scaffold(text: str) -> str | None:
     'Q:'
     >>> find_scaffold("Write an ode to [NAME]")
     '[NAME]'
+    >>> find_scaffold("The sky is ...... today")
+    '......'
     """
     if match := _LABEL_LINE.search(text) or _INLINE_LABEL.search(text):
         return match.group().strip()
@@ -57,6 +60,8 @@ def find_scaffold(text: str) -> str | None:
             return f"{name} 1: {name} 2:"
     if gap := _FILL_IN.search(text):
         return gap.group()
+    if text.count("_") == 1 and (gap := _LONE_BLANK.search(text)):  # a pair of them are a newspaper's dashes
+        return gap.group().strip()
     exam = _LINE_OF_EXAM.search(text)
     return exam.group().strip() if exam else None
 
@@ -65,7 +70,7 @@ SCAFFOLD_LOOKS = (
     Look(
         find_scaffold,
         (
-            f"{loosen(_LABEL_LINE, _INLINE_LABEL, _FILL_IN, _LINE_OF_EXAM)}"
+            f"{loosen(_LABEL_LINE, _INLINE_LABEL, _FILL_IN, _LONE_BLANK, _LINE_OF_EXAM)}"
             f"|{loosen(_FORM_LINE, times=2)}|{loosen(_NUMBERED_LABEL, times=2)}",
         ),
     ),

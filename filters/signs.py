@@ -11,6 +11,15 @@ _PICTURES = re.compile(
     "\U0001d400-\U0001d7ff\U0001f000-\U0001faff\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 )
 _GREEK = re.compile("[\u0370-\u03ff\u1f00-\u1fff](?<![μµ](?=[mgslFAVWM]))")
+# A sign that is itself asked about: its name is what the ear would need. Those of a keyboard have one.
+_ASKED = "§©®™±µ¶¬¦°"
+_SUBJECT = re.compile(
+    r"\b(?:do|does|is|the|symbol|sign|character|mark|type|of|what|an?|letter) ['\"“‘(]?"
+    rf"[{_ASKED}]['\"”’)]?(?=\W)(?! ?\d)",
+    re.I,
+)
+# Read out as "less than three": ":)" is not read at all.
+_EMOTICON = re.compile(r"(?<!\S)(?<![\d=] )(?<!\s[nxyz] )(?:<3|\^_*\^|-_+-)(?=[\s.,?!]|\Z)")
 _REPEATED = re.compile(r"[#~@^&%|\\<>]{2,}(?!\w*\+)|={2,}|\*{3,}|-{4,}|\.{8,}|[+]{3,}|->")
 _ASCII_ART = re.compile(r"(?:[-=~^*_|\\/<>@+#.:;()\[\]{}]\s?){6,}")
 _RARE = re.compile(r"[~^*_=<>|\\@{}\[\]&+#]")
@@ -39,7 +48,7 @@ def find_symbols(text: str) -> str | None:
     """The first symbol in `text` with no agreed sound, else None.
 
     Emoji, arrows, box drawing, circled numbers, Greek letters (but not the micro sign of a unit),
-    repeated or dense signs, and unbroken runs of 60 signs.
+    repeated or dense signs, unbroken runs of 60 signs, and a sign that is itself asked about.
 
     >>> find_symbols("I won $5, 50% of it at 20 °C in C++ & C#, didn't I?")
     >>> find_symbols("São Paulo’s café — “Beyoncé” … 5 μm")
@@ -47,14 +56,16 @@ def find_symbols(text: str) -> str | None:
     '😀'
     >>> find_symbols("Is water → ice?")
     '→'
+    >>> find_symbols("What does © mean?")
+    'does ©'
     """
-    if not text.isascii() and (match := _PICTURES.search(text) or _greek_sign(text)):
+    if not text.isascii() and (match := _PICTURES.search(text) or _greek_sign(text) or _SUBJECT.search(text)):
         return match.group()
     if not text.isprintable() and (match := _PICTURES.search(text)):
         return repr(match.group())
     rare = _RARE.findall(text)
     if rare or "----" in text or "........" in text or "%%" in text:
-        if match := _REPEATED.search(text) or _ASCII_ART.search(text):
+        if match := _REPEATED.search(text) or _ASCII_ART.search(text) or _EMOTICON.search(text):
             return match.group()
         if len(rare) >= _MIN_RARE and len(rare) > _RARE_SHARE * len(text):
             return "".join(rare)
@@ -117,7 +128,10 @@ def find_caps(text: str) -> str | None:
 SYMBOLS_LOOKS = (
     Look(
         find_symbols,
-        (f"{loosen(_PICTURES, _GREEK, _REPEATED, _ASCII_ART, _LONG_WORD)}|{loosen(_RARE, times=_MIN_RARE)}",),
+        (
+            f"{loosen(_PICTURES, _GREEK, _REPEATED, _ASCII_ART, _LONG_WORD, _EMOTICON)}"
+            f"|[{_ASKED}]|{loosen(_RARE, times=_MIN_RARE)}",
+        ),
     ),
 )
 DIGITS_LOOKS = (Look(find_digits, (loosen(_DIGIT_RUN, _HEX, _GROUPED, _NUMBERS, _SERIAL),)),)

@@ -61,11 +61,37 @@ def test_each_kind_is_found_by_its_own_rule(kind: str, n: int) -> None:
         ("Which of these is a mammal?", "Which of these is a mammal, a shark or a whale?"),
         ("Rewrite the following in your own words.", "What happened in the following years?"),
         ("In the figure, what is the angle at A?", "I drew a figure. In the figure, a cat sleeps."),
+        ("What does line 12 print?", "How often does line 4 of the metro run?"),
+        ("Which of the above is cheaper?", "Tea costs two dollars and milk one. Which of the above is cheaper?"),
+        ("What is the output of this program?", "Write a C program. The output of the program should be a sum."),
+        ("Given the article, who won?", "Given the sentence, 'She sings well', name the verb."),
     ],
 )
 def test_what_the_prompt_names_is_missing_unless_it_holds_it(missing: str, there: str) -> None:
     assert kind_of(missing) == "missing_context"
     assert kind_of(there) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "read_wrongly", "said"),
+    [
+        ("symbols", "What does the § sign mean?", "Is it fine at 20 ± 5 degrees in the Nike® shop?"),
+        ("symbols", "I miss my dog <3", "Is 5 <3 or not?"),
+        ("scaffold", "She put the book on the _ and left.", "What does the _ key do?"),
+        ("scaffold", "The sky is ...... today", "Hmm.... let me think..... what would you do?"),
+        ("scaffold", "<|user|> tell me about whales <|assistant|>", "Is a user an assistant?"),
+        ("formula", "What is 9! / 7!?", "I turned 40! Is that old?"),
+        ("formula", "When is |x + 2| equal to six?", "Is it yes | no?"),
+        ("formula", "Reduce 12xy/4x to lowest terms.", "Is 50km/h or 250mg/5ml more, 24/7?"),
+        ("formula", "Is 2NaOH + H2SO4 balanced?", "Does 2FA + SMS or vitamin D3 + K2 help?"),
+        ("url", "What is in src/components?", "Is a red/green/blue lamp a win/win?"),
+    ],
+)
+def test_signs_that_a_voice_would_read_wrongly_are_told_from_those_it_can_say(
+    kind: str, read_wrongly: str, said: str
+) -> None:
+    assert kind_of(read_wrongly) == kind
+    assert kind_of(said) is None
 
 
 @settings(max_examples=300, deadline=None)
