@@ -8,6 +8,7 @@ fitted, and has the measurements on unseen prompts.
 
 Texts in another script need no model: the script decides. A quotation inside a longer prompt is not looked at, nor
 a phrase to be translated into a language that is named, so that "Translate 'guten Morgen' into English" is English.
+What is not surely English then is looked at once more without its foreign names, if all else in it may be English.
 """
 
 import re
@@ -17,11 +18,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
+from operator import itemgetter
 
 import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from filters.foreign_names import NAMES
 from filters.function_words import ENGLISH, FOREIGN, NEIGHBOURS, WEAK_ENGLISH, WEAK_FOREIGN
 from filters.langid_columns import language_probabilities, load_model
 from filters.length import load_ranks
@@ -48,6 +51,12 @@ _NEIGHBOUR_IS = 3  # foreign words; of three letters or more, so that eight bits
 _ONE_OF["neighbour"] = _NEIGHBOUR_IS * _ONE_OF["foreign"]
 _PER_LENGTH = -4.3  # times the number of words, twelve at most, in twelve: long prompts should have small words
 _ENGLISH_KINDS = ("english", "weak_english", "known")
+_SECOND_LOOK = 0.9  # texts of a smaller probability are looked at again, without their names
+_LEFT = {"english": 2, "known": 2, "weak_english": 1, "name_in_vocabulary": 0, "name": 0, "tiny": 0, "unknown": -1}
+# What is left beside names says so much for English at least; more where they are guessed, not listed.
+_LEFT_BY_LISTED, _LEFT_BY_GUESS = 2, 3
+_JOINING = "a al alla da dal de degli dei del della di do dos e el la le las los"
+_PARTICLES = frozenset(_JOINING.split())
 _CERTAIN = 0.999  # four English words for each other word of no English list
 
 _MOST_CHARS = 300  # three lines of a page settle the language, and bound the time of a huge text
@@ -274,6 +283,62 @@ def _without_phrases(text: str) -> str:
     return text
 
 
+def _listed_names(words: Sequence[str]) -> list[bool]:
+    """Return which words, in small letters and without accents, belong to a name of `foreign_names`."""
+    listed = [False] * len(words)
+    position = 0
+    while position < len(words):
+        names = NAMES.get(words[position], ())
+        length = next((len(name) for name in names if name == tuple(words[position : position + len(name)])), 0)
+        listed[position : position + length] = [True] * length
+        position += length or 1
+    return listed
+
+
+def _titles(words: Sequence[str], kinds: Sequence[str], listed: Sequence[bool]) -> list[bool]:
+    """Return which words are two foreign ones with particles between them, and these: "lago di garda"."""
+    foreign = [is_listed or kind == "unknown" for kind, is_listed in zip(kinds, listed, strict=True)]
+    inside = [False] * len(words)
+    for place in range(len(words)):
+        end = place + 1
+        while end < len(words) and words[end] in _PARTICLES:
+            end += 1
+        if place + 1 < end < len(words) and foreign[place] and foreign[end]:
+            inside[place : end + 1] = [True] * (end + 1 - place)
+    return inside
+
+
+def _without_names(text: str) -> str | None:
+    """Return `text` without its foreign names, or None if it has none or anything else in it may be foreign.
+
+    Names are those of `foreign_names`, words with a capital that no English list has, and what is joined by particles.
+    Of "resep nasi goreng" and "receta de tiramisu" they are not taken: half of what gives these away would be gone.
+    """
+    found = _WORD.findall(text)
+    words = [word.lower().replace("’", "'") for word in found]
+    kinds = [_KINDS[word] for word in words]
+    listed = _listed_names([_without_accents(word).removesuffix("'s") for word in words])
+    titles = _titles(words, kinds, listed)
+    capital = [word[0].isupper() for word in found]
+    left: list[str] = []
+    says, guessed, unknown_left = 0, False, False
+    for place, kind in enumerate(kinds):
+        if listed[place]:
+            continue
+        is_capital = kind not in _ENGLISH_KINDS and capital[place] and (place > 0 or capital[1:2] == [True])
+        if is_capital or titles[place]:
+            guessed = True
+        elif kind in _LEFT:
+            says += _LEFT[kind]
+            left.append(found[place])
+            unknown_left |= kind == "unknown"
+        else:
+            return None
+    if guessed and (unknown_left or says < _LEFT_BY_GUESS):
+        return None
+    return " ".join(left) if says >= _LEFT_BY_LISTED and len(left) < len(words) else None
+
+
 def _to_look_at(text: str) -> str:
     """Return `text` in small letters if it has none, without phrases if that leaves something to decide by."""
     text = text.lower()[:_MOST_CHARS] if text.isupper() else text
@@ -298,6 +363,14 @@ def _with_library(texts: Sequence[str], evidence: NDArray[np.float64]) -> list[t
         ("en" if p > 0.5 else model.languages[other], p)
         for p, other in zip(english.tolist(), others.tolist(), strict=True)
     ]
+
+
+def _beside_names(texts: Sequence[str]) -> list[tuple[str, float]]:
+    """Verdicts by the logistic sum on texts that were taken out of longer ones."""
+    if not texts:
+        return []
+    counts = np.array([_kinds_beside_names(text) for text in texts])
+    return _with_library(texts, _evidence(counts, np.array([len(_WORD.findall(text)) for text in texts])))
 
 
 def detect_language(texts: Sequence[str]) -> list[tuple[str, float]]:
@@ -334,5 +407,11 @@ def detect_language(texts: Sequence[str]) -> list[tuple[str, float]]:
         if verdicts[row] is None and (words.n_capitals[row] > 1 or not _BEGINS.match(read[row])):
             words.kinds[row] = _kinds_beside_names(read[row])
     evidence = _evidence(words.kinds[unsure], words.n_words[unsure])
-    found = iter(_with_library([read[row] for row in unsure], evidence) if unsure else ())
-    return [verdict or next(found) for verdict in verdicts]
+    found = _with_library([read[row] for row in unsure], evidence) if unsure else []
+    for row, verdict in zip(unsure, found, strict=True):
+        verdicts[row] = verdict
+    doubtful = [row for row, (_, p) in zip(unsure, found, strict=True) if p < _SECOND_LOOK]
+    nameless = {row: left for row in doubtful if (left := _without_names(read[row]))}
+    for row, again in zip(nameless, _beside_names(list(nameless.values())), strict=True):
+        verdicts[row] = max(verdicts[row] or again, again, key=itemgetter(1))
+    return [verdict for verdict in verdicts if verdict]

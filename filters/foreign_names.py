@@ -1,0 +1,228 @@
+"""Names from other languages that English speakers use as they are: written by hand for this project, taken from no
+list.
+
+In small letters they look foreign to a count of words ("la", "de", "mai") and to n-grams. All are written in small
+letters and without accents, and are compared so. A name may have several words.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+_PLACES = """
+    abidjan, abu dhabi, abu simbel, abuja, acapulco, accra, aconcagua, addis ababa, agra, ahmedabad, alexandria,
+    algarve, algiers, almaty, amalfi, ankara, antalya, antananarivo, antigua, aotearoa, arequipa, aruba, ashgabat,
+    astana, asuncion, atacama, azerbaijan, baden baden, bahia, baku, bali, bamako, bandar seri begawan, bandung,
+    bangalore, bangkok, bangui, banjul, beirut, belem, belgrade, belize, bengaluru, bhutan, bilbao, bishkek, bissau,
+    bogota, bologna, bora bora, bordeaux, borneo, borobudur, brasilia, bratislava, brazzaville, bruges, bucharest,
+    budapest, buenos aires, bujumbura, burkina faso, burundi, busan, cabo, cabo san lucas, cabo verde, cadiz, calcutta,
+    cali, campeche, cancun, cannes, cappadocia, caracas, cartagena, casablanca, catalonia, cebu, chamonix,
+    champs elysees, chengdu, chennai, chiang mai, chiang rai, chiapas, chichen itza, chihuahua, chisinau, chittagong,
+    chongqing, cinque terre, ciudad de mexico, ciudad juarez, colombo, conakry, copacabana, cordoba, corsica,
+    costa brava, costa del sol, costa rica, cote d'azur, cote d'ivoire, cotonou, cotopaxi, cozumel, crete, curacao,
+    cusco, cuzco, da nang, dakar, dalian, damascus, danang, dar es salaam, darjeeling, davao, delhi, dhaka, djerba,
+    djibouti, dodoma, doha, dubrovnik, durango, dushanbe, ecuador, el paso, el salvador, entebbe, eritrea, essaouira,
+    eswatini, fez, fiji, florianopolis, fortaleza, freetown, fuji, fukuoka, gabon, gaborone, galapagos, galicia,
+    gdansk, geneva, ghent, giza, goa, gobi, granada, guadalajara, guadeloupe, guanajuato, guangzhou, guatemala,
+    guayaquil, guinea bissau, guyana, ha long bay, hagia sophia, haiti, halong bay, hangzhou, hanoi, harare, havana,
+    hiroshima, ho chi minh, ho chi minh city, hoi an, hokkaido, hong kong, honiara, honshu, hue, hyderabad, ibadan,
+    ibiza, iguazu, ile de france, incheon, ipanema, isla mujeres, islamabad, istanbul, izmir, jaipur, jaisalmer,
+    jakarta, jalisco, jeddah, jeju, johannesburg, juba, kabul, kampala, kanazawa, kandy, karachi, kathmandu,
+    kazakhstan, kerala, khao lak, khao san road, khartoum, kigali, kilimanjaro, kinshasa, kobe, koh phangan,
+    koh phi phi, koh samui, koh tao, kolkata, kosovo, kota kinabalu, krabi, krakow, kuala lumpur, kunming, kutaisi,
+    kyiv, kyoto, kyrgyzstan, kyushu, la gomera, la palma, la paz, la rioja, la sagrada familia, la scala, lagos,
+    lahore, lake titicaca, langkawi, lanzarote, laos, las palmas, las vegas, le havre, le mans, leon, lesotho, lhasa,
+    libreville, lilongwe, lima, lisbon, ljubljana, loire, lombok, lome, los angeles, los cabos, luanda, luang prabang,
+    lucknow, lusaka, luxor, luzon, lviv, lyon, macau, machu picchu, madagascar, malabo, malaga, malawi, malaysia,
+    maldives, mallorca, managua, manaus, mandalay, manila, maputo, mar del plata, marrakech, marrakesh, marseille,
+    martinique, maseru, mauritania, mauritius, mazatlan, mbabane, mecca, medellin, medina, mendoza, merida, michoacan,
+    mindanao, minsk, mogadishu, mombasa, mongolia, monrovia, mont blanc, mont saint michel, montenegro, monterrey,
+    montevideo, moroni, mostar, mount fuji, mozambique, mumbai, myanmar, mykonos, nagasaki, nagoya, nairobi, namibia,
+    nanjing, naypyidaw, ndjamena, neuschwanstein, nha trang, niamey, nicosia, notre dame, nouakchott, nuku'alofa, nuuk,
+    oaxaca, okinawa, oman, osaka, ouagadougou, ouro preto, palawan, palermo, palma de mallorca, pamplona, panama,
+    papua new guinea, paraguay, paramaribo, patagonia, pattaya, penang, phi phi, phnom penh, phu quoc, phuket,
+    piazza navona, piazza san marco, playa del carmen, plaza de mayo, plaza mayor, podgorica, pompeii, pondicherry,
+    port au prince, porto, porto alegre, porto novo, praia, pretoria, pristina, provence, puebla, puerto plata,
+    puerto rico, puerto vallarta, punta arenas, punta cana, pyongyang, qatar, qingdao, queretaro, quintana roo, quito,
+    rabat, rajasthan, recife, reykjavik, rio de janeiro, rio grande, riviera maya, rosario, rue de rivoli, saigon,
+    salamanca, salar de uyuni, salvador de bahia, samarkand, samoa, san jose, san juan, san luis potosi,
+    san miguel de allende, san salvador, san sebastian, santa cruz, santa fe, santiago, santiago de compostela,
+    santo domingo, santorini, sao paulo, sao tome, sapporo, sarajevo, sardinia, senegal, seoul, seville, shanghai,
+    shenzhen, shibuya, shinjuku, siem reap, sinaloa, skopje, sofia, soweto, split, sri lanka, sucre, sulawesi, sumatra,
+    surabaya, suriname, suva, szechuan, tahiti, taipei, taj mahal, tajikistan, tallinn, tanzania, tashkent, tbilisi,
+    tegucigalpa, tehran, tenerife, tenochtitlan, teotihuacan, thessaloniki, thimphu, tierra del fuego, tijuana,
+    timbuktu, timor leste, tirana, titicaca, tlaxcala, torres del paine, trento, tripoli, tromso, tulum, tunis, tuvalu,
+    udaipur, ulaanbaatar, ulan bator, uluru, uruguay, ushuaia, uyuni, uzbekistan, valparaiso, vanuatu, varanasi,
+    veracruz, verona, via dolorosa, vientiane, vilnius, vina del mar, vladivostok, volgograd, wroclaw, wuhan, xi'an,
+    yamoussoukro, yangon, yaounde, yerevan, yogyakarta, yokohama, yosemite, yucatan, zagreb, zambezi, zambia, zanzibar
+"""
+_FOOD_AND_DRINK = """
+    a la carte, a la mode, aioli, al dente, al fresco, al pastor, amaretto, antipasti, antipasto, arancini, arepa,
+    arepas, arroz con pollo, asado, au gratin, au jus, baba ganoush, bacalhau, baklava, banh mi, banh xeo, banoffee,
+    bao bun, barbacoa, bearnaise, bechamel, beef bourguignon, bento, bibimbap, birria, biryani, boba, bobotie,
+    boeuf bourguignon, borscht, bouillabaisse, branzino, bratwurst, brie, brigadeiro, brigadeiros, brioche, bruschetta,
+    bulgogi, bun bo hue, bun cha, burrata, burritos, cabernet sauvignon, cacao, cachaca, cacio e pepe, cafe au lait,
+    cafe con leche, caffe latte, caipirinha, calamari, calzone, camembert, cannelloni, cannoli, caprese, carbonara,
+    carne asada, carnitas, cava, ceviche, chaat, chai, challah, chana masala, char kway teow, char siu, chenin blanc,
+    chicken cordon bleu, chicken tikka, chicken tikka masala, chilaquiles, chile con queso, chile relleno,
+    chiles rellenos, chili con carne, chimichanga, chimichurri, chipotle, cholent, chorizo, chow mein, churrasco,
+    churros, chutney, ciabatta, cochinita pibil, coq au vin, cordon bleu, coulis, couscous, creme brulee,
+    creme fraiche, crepe suzette, crepes, crepes suzette, croissant, croissants, croque madame, croque monsieur,
+    crudites, cuba libre, daal, dacquoise, daifuku, daiquiri, dal, dal makhani, dashi, dim sum, dolma, dolmades,
+    donburi, doner kebab, dosa, dulce de leche, edamame, egusi, empanada, empanadas, enchilada, enchiladas, entrecote,
+    escargot, espresso, falafel, farfalle, feijoada, feta, fettuccine, fettuccine alfredo, filet mignon, flan,
+    focaccia, foie gras, fondant, fondue, frangipane, fricassee, frittata, fufu, fusilli, gado gado, galangal,
+    garam masala, gazpacho, gelato, ghee, gnocchi, gochujang, gorgonzola, goulash, granita, grappa, gratin, gruyere,
+    guacamole, gulab jamun, gumbo, gyoza, gyro, gyros, halloumi, halva, haute cuisine, hoisin, hollandaise, horchata,
+    hors d'oeuvres, huevos rancheros, hummus, idli, injera, jalapeno, jalapenos, jalebi, jambalaya, japchae, jiaozi,
+    jollof, jollof rice, kahlua, kaiseki, karaage, kasha, kebab, kebabs, kefir, kielbasa, kimbap, kimchi,
+    kimchi jjigae, kir royale, kofta, kombucha, korma, kvass, laksa, lamb rogan josh, larb, lasagna, lasagne, lassi,
+    latkes, lechon, lefse, limoncello, linguine, lomo saltado, lumpia, macaron, macarons, macchiato, madeleines,
+    mai tai, makgeolli, manchego, mandazi, mapo tofu, maqluba, margherita, marinara, marsala, masala, masala chai,
+    masala dosa, mascarpone, massaman, matcha, mate, menudo, merguez, mezcal, meze, michelada, milanesa, millefeuille,
+    minestrone, mirin, miso, mojito, mojitos, mole poblano, momo, momos, mortadella, moules frites, moussaka,
+    mozzarella, muesli, naan, nacho, nachos, nasi goreng, nasi lemak, nduja, negroni, nicoise, nigiri, nopales, nori,
+    okonomiyaki, okra, omakase, onigiri, orecchiette, orzo, osso buco, ouzo, pad kra pao, pad see ew, pad thai, paella,
+    pain au chocolat, pakora, pakoras, palak paneer, pan con tomate, pancetta, paneer, paneer tikka, panettone,
+    pani puri, panini, panko, panna cotta, pao de queijo, papadum, pappardelle, parmesan, parmigiana, parmigiano,
+    parmigiano reggiano, pasta alla norma, pasteis de nata, pastel de nata, pastis, patatas bravas, pate, peking duck,
+    penne, penne alla vodka, penne arrabbiata, pesto, pho, pho bo, phyllo, pico de gallo, pierogi, pilaf, pina colada,
+    pina coladas, pinot grigio, pinot noir, pisco, pisco sour, pita, pizza margherita, pizzelle, poblano, poke,
+    polenta, pommes frites, ponzu, potage, poulet, poutine, pozole, profiteroles, prosciutto, prosecco, pupusas, puri,
+    puttanesca, quesadilla, quesadillas, queso, queso fresco, quiche, quiche lorraine, quinoa, raclette, radicchio,
+    ragu, raita, raki, ramen, ras el hangout, ratatouille, ravioli, refried beans, relleno, rendang, ricotta, rigatoni,
+    risotto, rogan josh, rojak, romesco, rosti, roti, roti canai, roux, saag, saag paneer, sachertorte, sake,
+    salade nicoise, salami, salsa verde, saltimbocca, sambal, sambar, samosa, samosas, sancocho, sangria, sashimi,
+    satay, sauerbraten, sauerkraut, sauvignon blanc, scaloppine, schnitzel, seitan, semifreddo, shabu shabu, shakshuka,
+    shawarma, shiitake, shochu, sichuan, sinigang, soba, soju, som tam, sopapillas, sorbet, souffle, soupe,
+    soupe a l'oignon, souvlaki, spaetzle, spaghetti, spaghetti alla puttanesca, spaghetti bolognese, spanakopita,
+    speculoos, sriracha, steak frites, steak tartare, stollen, stroganoff, strudel, sukiyaki, sushi, tabbouleh, taco,
+    tacos, tagine, tagliatelle, tahini, takoyaki, tamago, tamale, tamales, tandoori, tandoori chicken, tapas, tapenade,
+    taramasalata, tarte tatin, tartiflette, tempeh, tempura, teppanyaki, tequila, teriyaki, tikka, tikka masala,
+    tiramisu, tom kha gai, tom yum, tonkatsu, tonkotsu, torte, tortellini, tortilla, tortilla espanola, tortillas,
+    tostada, tostadas, tostones, tres leches, truffade, tteokbokki, tzatziki, udon, umami, unagi, vada pav,
+    vichyssoise, vin rouge, vin santo, vindaloo, vol au vent, wagyu, wasabi, wiener schnitzel, wonton, wontons,
+    xiaolongbao, yakisoba, yakitori, yerba mate, yuzu, za'atar, zabaglione, ziti
+"""
+_MUSIC_DANCE_AND_FILM = """
+    a cappella, accordion, adagio, adeste fideles, agnus dei, ai se eu te pego, aida, alla turca, allegro, amelie,
+    arabesque, ave maria, axe, bachata, baila conmigo, bailando, bamboleo, batucada, bella ciao, besame mucho, bhangra,
+    bharatanatyam, bizarre love triangle, bohemian rhapsody, bolero, bollywood, bon iver, bossa nova, cafe del mar,
+    cajun, candomble, cantata, capoeira, carmina burana, cha cha, cha cha cha, chaiyya chaiyya, cinema paradiso,
+    clair de lune, claire de lune, concerto, cosi fan tutte, cumbia, danza kuduro, das boot, despacito, die antwoord,
+    die fledermaus, die hard, die walkure, die zauberflote, dilwale dulhania le jayenge, djembe, don giovanni,
+    don juan, don quixote, edelweiss, eine kleine nachtmusik, el condor pasa, el laberinto del fauno, el mariachi,
+    el topo, erhu, fado, feliz navidad, fiddler, flamenco, forro, frere jacques, fur elise, gamelan, gangnam style,
+    garota de ipanema, gasolina, gloria in excelsis deo, guantanamera, gymnopedie, gypsy kings, hakuna matata,
+    hallelujah, hava nagila, jai ho, joropo, k-pop, kabuki, kathak, khachaturian, kizomba, klezmer, koto,
+    kuch kuch hota hai, kumbaya, la bamba, la boheme, la casa de papel, la cucaracha, la dolce vita, la haine,
+    la isla bonita, la la la, la la land, la llorona, la marseillaise, la mer, la notte, la strada, la tortura,
+    la traviata, la vida es bella, la vie en rose, lambada, las meninas, le corbusier, le freak, le nozze di figaro,
+    les miserables, libretto, livin la vida loca, los del rio, los lobos, luchador, macarena, madama butterfly,
+    madame bovary, madame butterfly, mambo, mariachi, marimba, mas que nada, mazurka, merengue, mi gente, milonga,
+    mon oncle, mona lisa, moonlight sonata, naatu naatu, nessun dorma, noh, non je ne regrette rien, norteno,
+    nosferatu, o fortuna, o holy night, o sole mio, operetta, oud, oye como va, pagliacci, pan's labyrinth, paso doble,
+    pavane, per qualche dollaro in piu, perreo, pianissimo, pirouette, plie, polka, polonaise, qawwali, quadrille,
+    que sera sera, raga, ragga, rai, ranchera, ratatouille, reggaeton, rigoletto, roma, rumba, salsa, samba, santeria,
+    sarabande, sega, shamisen, sitar, soca, soukous, suavemente, suspiria, tabla, taiko, tango, tarantella, tejano,
+    tosca, tum hi ho, vaya con dios, vivaldi, volare, waka waka, y tu mama tambien, zouk, zumba
+"""
+_FIGHTING_PLAY_AND_THOUGHT = """
+    ad hoc, ad hominem, ad infinitum, ad nauseam, adios, adios amigo, agent provocateur, aikido, aloha, alter ego,
+    amigo, amor fati, angst, anime, apres ski, arigato, art deco, art nouveau, au fait, au pair, au revoir,
+    avant garde, ayahuasca, ayurveda, ayurvedic, baguazhang, banzai, bete noire, bildungsroman, blitzkrieg,
+    bon appetit, bon mot, bon vivant, bon voyage, bona fide, bonjour, bonsai, brazilian jiu jitsu, brouhaha, bubbe,
+    buena vista social club, bushido, c'est la vie, camino de santiago, carpe diem, carte blanche, catenaccio,
+    cause celebre, chakra, chakras, chi gong, chiaroscuro, chutzpah, ciao, cogito ergo sum, comme ci comme ca,
+    coup d'etat, coup de grace, creme de la creme, cul de sac, cum laude, curriculum vitae, danke, de facto, de jure,
+    deja vu, dharma, dojo, dolce far niente, doppelganger, du jour, e pluribus unum, en garde, en masse, en passant,
+    en route, enfant terrible, ennui, ergo, ersatz, esprit de corps, et al, et cetera, et tu brute, ex nihilo,
+    fait accompli, faux pas, femme fatale, feng shui, fengshui, festa, fiesta, film noir, fin de siecle, fjord,
+    fleur de lis, force majeure, gaijin, gambatte, gestalt, gesundheit, gi, glasnost, go kart, gracias, graffiti,
+    grazie, habeas corpus, hagakure, haiku, haikus, hapkido, hara kiri, hasta la vista, haute couture, hoi polloi,
+    hygge, idee fixe, ikebana, ikigai, imposter, in absentia, in flagrante, in loco parentis, in medias res, in situ,
+    in vino veritas, in vitro, ipso facto, jai alai, je ne sais quoi, jeet kune do, jihad, jiu jitsu, jiujitsu,
+    joie de vivre, judo, jujitsu, jujutsu, kaizen, kamikaze, kanban, kanji, karaoke, karate, karate do, karma, katana,
+    kendama, kendo, ketubah, kibbutz, kimono, kindergarten, kintsugi, kintsukuroi, kitsch, klutz, kobudo, koi,
+    konnichiwa, krav maga, kundalini, kung fu, kyudo, la la, lagom, laissez faire, lebensraum, leitmotif,
+    lingua franca, lucha libre, mafioso, magna cum laude, magnum opus, mah jong, mahatma, mahjong, maitre d, mandala,
+    manga, mano a mano, mantra, matryoshka, mazel tov, mea culpa, memento mori, menage a trois, mens rea, mensch,
+    mise en place, mise en scene, modus operandi, modus vivendi, moksha, mot juste, muay thai, mudra, mujahideen, nada,
+    namaste, ninja, ninjas, ninjutsu, nirvana, noblesse oblige, nom de guerre, nom de plume, non sequitur,
+    nouveau riche, nouvelle vague, objet d'art, obrigado, ombudsman, omerta, origami, pachinko, paparazzi,
+    papier mache, par excellence, parkour, pas de deux, pencak silat, per annum, per capita, per diem, per se,
+    perestroika, persona non grata, petit bourgeois, piece de resistance, pied a terre, pilates, plus ca change,
+    poltergeist, pret a porter, prima donna, prima facie, pro bono, pro rata, pro tempore, qi, qi gong, qigong,
+    quid pro quo, quinceanera, raison d'etre, realpolitik, reiki, rendezvous, rigor mortis, roman a clef, ronin, rsvp,
+    rucksack, sabotage, sambo, samurai, sang froid, sari, saudade, savate, savoir faire, sayonara, schadenfreude,
+    schlep, sensei, seppuku, shiatsu, shogi, shogun, shorinji kempo, sifu, silat, sine qua non, sisu, smorgasbord,
+    soupe du jour, status quo, sub rosa, sudoku, sui generis, summa cum laude, sumo, tabula rasa, tae kwon do,
+    taekwondo, tai chi, tai chi chuan, tanka, tantra, tao, taoism, tchotchke, temet nosce, terra cotta, terra firma,
+    terra incognita, terroir, tete a tete, touche, tour de force, tour de france, trompe l'oeil, tsunami, uber,
+    ubermensch, ubuntu, urbi et orbi, vale tudo, veni vidi vici, verboten, vice versa, vinyasa, vis a vis,
+    viva la vida, vox populi, wabi sabi, wanderlust, weltanschauung, weltschmerz, wing chun, wu wei, wunderkind, wushu,
+    yakuza, yin and yang, yin yang, yoga, yukata, zeitgeist, zen
+"""
+_FAITH_AND_FEASTS = """
+    aashura, advaita vedanta, ahimsa, allah, anno domini, ashura, bahai, bar mitzvah, bardo, bas mitzvah, bat mitzvah,
+    bhagavad gita, bhakti, bodhi, bodhisattva, brahma, caliph, carnaval, cinco de mayo, corpus christi, dalai lama,
+    deepavali, deus ex machina, dia de los muertos, dia de los reyes, dia de muertos, diwali, durga puja, dussehra,
+    eid, eid al adha, eid al fitr, eid mubarak, ex cathedra, fatwa, ganesh chaturthi, ganesha, golden week, gurdwara,
+    guru nanak, hadith, hadiths, hajj, halacha, halal, hanukkah, hanuman, haram, hare krishna, hatha yoga, hijab, holi,
+    iftar, imam, inti raymi, jataka, kaaba, kabbalah, kaddish, karva chaudh, kol nidre, koran, kosher, krishna,
+    kwanzaa, la tomatina, lailat al qadr, lakshmi, las fallas, las posadas, laylat al qadr, loy krathong, mahabharata,
+    mahayana, mardi gras, matariki, mecca, menorah, midrash, mitzvah, mosque, mughal, mullah, navratri, nowruz, obon,
+    om mani padme hum, onam, opus dei, pesach, pongal, purim, qingming, quran, rabbi, raksha bandhan, ramadan,
+    ramayana, rangoli, rastafari, rosh hashanah, sabbat, sabbath, sadhu, sangha, satya, satyagraha, seder,
+    semana santa, shabbat, sharia, shinto, shiva, shofar, sikh, sinterklaas, songkran, stupa, sufi, sukkot, sunnah,
+    sutra, synod, tabaski, talmud, tanabata, tao te ching, te deum, tet, theravada, tikkun olam, torah, upanishads,
+    uposatha, vaisakhi, vajrayana, veda, vedas, vesak, via crucis, vishnu, wat, wat arun, wat pho, wesak, yahweh,
+    yom kippur, zakat, zazen, zohar
+"""
+_MONEY_SPORT_AND_BUSINESS = """
+    ac milan, aj auxerre, ajax amsterdam, al ahly, al hilal, al jazeera, al nassr, atletico madrid, baht,
+    bayer leverkusen, bayern munich, boca juniors, borussia dortmund, bundesliga, champions league, club america,
+    copa america, copa del rey, copa libertadores, cruz azul, deportivo, dinar, dinars, dirham, dirhams, dong,
+    el clasico, eredivisie, estudiantes, fc barcelona, fc porto, fenerbahce, figaro, flamengo, fluminense, forint,
+    galatasaray, giro d'italia, gojek, huawei, inter milan, juventus, kroner, kwacha, l'oreal, la liga, le figaro,
+    le mans, le monde, lempira, ligue 1, lira, louis vuitton, manat, mercado libre, naira, olympique de marseille,
+    olympique lyonnais, palmeiras, paris saint germain, pesetas, peso, pesos, peugeot, porsche, rand, reais,
+    real betis, real madrid, real sociedad, renminbi, rial, ringgit, river plate, riyal, roland garros, rupee, rupees,
+    rupiah, saint germain, santos, sao paulo fc, serie a, shekel, shekels, sporting lisbon, tenge, tour de suisse,
+    tugrik, volkswagen, vuelta a espana, won, xiaomi, yen, yuan, yves saint laurent, zloty, zlotys
+"""
+_PEOPLE = """
+    ayatollah khomeini, bad bunny, benazir bhutto, bob marley, che guevara, chiang kai shek, da vinci, dae jang geum,
+    de gaulle, deng xiaoping, dom perignon, el chapo, el greco, emiliano zapata, eva peron, fela kuti, fidel castro,
+    frida kahlo, gabriel garcia marquez, gautama buddha, genghis khan, giannis antetokounmpo, giorgio de chirico,
+    guy de maupassant, haile selassie, haruki murakami, hayao miyazaki, hernan cortes, hideo kojima, ho chi minh,
+    honore de balzac, indira gandhi, jawaharlal nehru, jomo kenyatta, julius caesar, kim jong il, kim jong un,
+    kofi annan, kublai khan, kwame nkrumah, kylian mbappe, lao tzu, lee kuan yew, leonardo da vinci, lionel messi,
+    mahatma gandhi, mansa musa, mao zedong, marquis de sade, mata hari, michel de montaigne, mies van der rohe,
+    miguel de cervantes, miyamoto musashi, mohandas gandhi, muammar gaddafi, narendra modi, nelson mandela,
+    ngugi wa thiong'o, nikola tesla, novak djokovic, pablo neruda, pancho villa, penelope cruz, pol pot, psy,
+    rabindranath tagore, recep tayyip erdogan, robert de niro, sachin tendulkar, saddam hussein, salvador allende,
+    salvador dali, sani abacha, shah rukh khan, shinzo abe, simon bolivar, simone de beauvoir, sun tzu, sun yat sen,
+    thich nhat hanh, toulouse lautrec, vasco da gama, vincent van gogh, virat kohli, vladimir putin,
+    volodymyr zelensky, wangari maathai, xi jinping, yasser arafat, yayoi kusama, yo yo ma, youssou n'dour,
+    yukio mishima, zheng he, zhuge liang, zinedine zidane, zlatan ibrahimovic
+"""
+
+
+def _by_first_word(*lists: str) -> Mapping[str, Sequence[tuple[str, ...]]]:
+    found: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for name in ",".join(lists).replace("-", " ").split(","):
+        words = tuple(name.split())
+        found[words[0]].add(words)
+    return {first: sorted(names, key=lambda words: (-len(words), words)) for first, names in found.items()}
+
+
+# First word -> the names that begin with it, in words, the longest first.
+NAMES = _by_first_word(
+    _PLACES,
+    _FOOD_AND_DRINK,
+    _MUSIC_DANCE_AND_FILM,
+    _FIGHTING_PLAY_AND_THOUGHT,
+    _FAITH_AND_FEASTS,
+    _MONEY_SPORT_AND_BUSINESS,
+    _PEOPLE,
+)
