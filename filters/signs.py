@@ -18,7 +18,7 @@ _SUBJECT = re.compile(
     rf"[{_ASKED}]['\"”’)]?(?=\W)(?! ?\d)",
     re.I,
 )
-# Read out as "less than three": ":)" is not read at all.
+# A spoken form would say "less than three"; ":)" ends real prompts that are well otherwise.
 _EMOTICON = re.compile(r"(?<!\S)(?<![\d=] )(?<!\s[nxyz] )(?:<3|\^_*\^|-_+-)(?=[\s.,?!]|\Z)")
 _REPEATED = re.compile(r"[#~@^&%|\\<>]{2,}(?!\w*\+)|={2,}|\*{3,}|-{4,}|\.{8,}|[+]{3,}|->")
 _ASCII_ART = re.compile(r"(?:[-=~^*_|\\/<>@+#.:;()\[\]{}]\s?){6,}")
