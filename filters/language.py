@@ -57,6 +57,7 @@ _LEFT = {"english": 2, "known": 2, "weak_english": 1, "name_in_vocabulary": 0, "
 _LEFT_BY_LISTED, _LEFT_BY_GUESS = 2, 3
 _JOINING = "a al alla da dal de degli dei del della di do dos e el la le las los"
 _PARTICLES = frozenset(_JOINING.split())
+_IN_NAMES = _PARTICLES | frozenset("af av bin de den der des du ibn le op ten ter und van von y zu".split())
 _CERTAIN = 0.999  # four English words for each other word of no English list
 
 _MOST_CHARS = 300  # three lines of a page settle the language, and bound the time of a huge text
@@ -209,7 +210,7 @@ def _count_names(words: Sequence[str], kinds: Sequence[str], capital: Sequence[b
     """Return how many words there are of each kind, with names as a kind of their own."""
     ahead = [False] * len(words)  # a capital follows, after particles perhaps
     for position in range(len(words) - 2, -1, -1):
-        is_particle = kinds[position + 1] == "weak_foreign"
+        is_particle = kinds[position + 1] == "weak_foreign" and words[position + 1].lower() in _IN_NAMES
         ahead[position] = capital[position + 1] or (is_particle and ahead[position + 1])
     counts: Counter[str] = Counter()
     after_name = False
@@ -218,8 +219,8 @@ def _count_names(words: Sequence[str], kinds: Sequence[str], capital: Sequence[b
         if kind not in _ENGLISH_KINDS:
             if capital[position]:
                 is_name = position > 0 or ahead[position] or words[position].isupper()
-            elif kind == "weak_foreign":
-                is_name = after_name and ahead[position]  # "Rio de Janeiro"
+            elif kind == "weak_foreign" and words[position].lower() in _IN_NAMES:
+                is_name = after_name and ahead[position]  # "Rio de Janeiro", and not "in Wien mit Pool"
         after_name = is_name or capital[position]
         counts["name" if is_name else kind] += 1
     return counts
