@@ -57,7 +57,7 @@ _LEFT = {"english": 2, "known": 2, "weak_english": 1, "name_in_vocabulary": 0, "
 _LEFT_BY_LISTED, _LEFT_BY_GUESS = 2, 3
 _JOINING = "a al alla da dal de degli dei del della di do dos e el la le las los"
 _PARTICLES = frozenset(_JOINING.split())
-_IN_NAMES = _PARTICLES | frozenset("af av bin de den der des du ibn le op ten ter und van von y zu".split())
+_IN_NAMES = frozenset(f"{_JOINING} af av bin de den der des du ibn le op ten ter und van von y zu".split())
 _CERTAIN = 0.999  # four English words for each other word of no English list
 
 _MOST_CHARS = 300  # three lines of a page settle the language, and bound the time of a huge text
