@@ -79,8 +79,8 @@ _WITHIN = (
     r"(?:information|data|words|numbers|figures) (?:in|from) (?:the|this) (?:chart|table|graph|diagram|passage|picture)"
 )
 _GIVEN_THE = (
-    r"given (?:the|this) (?:graph|chart|table|diagram|figure|picture|image|map|passage|excerpt|paragraph|text|article"
-    r"|sentences?|story|dialogue|document|code),"
+    r"(?:given|using) (?:the|this) (?:graph|chart|table|diagram|figure|picture|image|map|passage|excerpt|paragraph"
+    r"|text|article|sentences?|story|dialogue|document|code),"
 )
 _SHOWN_THING = (
     r"(?:image|picture|photo|passage|graph|chart|diagram|table|map|paragraph|excerpt|article|essay|poem|text|sentence"
@@ -175,7 +175,7 @@ _NEAR_CUES = (
     "information in", "information from", "data in", "data from", "words in", "words from", "numbers in",
     "numbers from", "figures in", "figures from", "shown", " this ", " these ",
     "in the picture", "in the image", "in the photo", "question ", "problem ", "exercise ", "output of",
-    "labelled ", "labeled ", "marked ",
+    "labelled ", "labeled ", "marked ", "using the",
 )  # fmt: skip
 _UNNAMED_CUES = ("the ", "both ", " this", " these", " it", "which ")
 _SEEN_CUES = (

@@ -27,6 +27,7 @@ _BULLET_LINE = re.compile(
     r"(?m)^[ \t]{0,20}(?:[-*+•‣◦·▪●–—]|\(?\d{1,2}(?:[.):]| [-–])|\(?[a-zA-Z][.)]|[ivx]{1,4}[.)])[ \t]{1,8}\S"
 )
 _INLINE_ROMAN = re.compile(r"(?:^|[\s(])i\) .{1,200}[\s(]ii\) ", re.S)
+_INLINE_BULLET = re.compile(r"[•‣◦▪●]\s?\w")
 _INLINE_NUMBER = re.compile(r"(?:^|\s)[(#]?([123])[.)]\s?[^\W\d]")
 _OPTION = re.compile(r"(?:^|[\s(\[,;])(\(?)([A-Ea-e])([).:\]-])(?=\s?[\w\"'$-])", re.M)
 _OPTION_LABEL = re.compile(
@@ -88,7 +89,7 @@ def find_table(text: str) -> str | None:
 
 
 def find_list(text: str) -> str | None:
-    """The first item of a list in `text`, else None: two bulleted lines, or 1. 2. 3. in a line.
+    """The first item of a list in `text`, else None: two bulleted lines, two bullets in a line, or 1. 2. 3. in one.
 
     >>> find_list("Give me 3 tips. 1 for sleep, 2 for food.")
     >>> find_list("- What is a dash?")
@@ -97,9 +98,9 @@ def find_list(text: str) -> str | None:
     >>> find_list("Rank 1. tea 2. milk 3. juice")
     '1. 2. 3.'
     """
-    lines = _BULLET_LINE.findall(text)
-    if len(lines) > 1:
-        return str(lines[0]).strip()
+    for items in (_BULLET_LINE.findall(text), _INLINE_BULLET.findall(text)):
+        if len(items) > 1:
+            return str(items[0]).strip()
     if "ii)" in text and _INLINE_ROMAN.search(text):
         return "i) ii)"
     return "1. 2. 3." if _in_order(_INLINE_NUMBER.findall(text), "123") else None
@@ -137,9 +138,14 @@ LAYOUT_RULES: dict[str, Callable[[str], str | None]] = {
     "options": find_options,
     "list": find_list,
 }
+_LIST_CUES = (
+    rf"ii\)|{loosen(_INLINE_NUMBER, times=3)}",
+    loosen(_BULLET_LINE, times=2),
+    loosen(_INLINE_BULLET, times=2),
+)
 LAYOUT_LOOKS: dict[str, tuple[Look, ...]] = {
     "markup": (Look(find_markup, (loosen(_TAG, _ENTITY, _JSON, _MARKDOWN),)),),
     "table": (Look(find_table, (rf"[|\t]|{loosen(_CSV_LINE, times=2)}|{loosen(_GAP, times=_LINES_OF_TABLE)}",)),),
     "options": (Look(find_options, (f"{loosen(_OPTION_LABEL)}|{loosen(_OPTION, times=2)}",)),),
-    "list": (Look(find_list, (f"ii\\)|{loosen(_BULLET_LINE, times=2)}|{loosen(_INLINE_NUMBER, times=3)}",)),),
+    "list": (Look(find_list, _LIST_CUES),),
 }
